@@ -1,0 +1,70 @@
+/**
+ * @file knowedit/patch.h
+ * @brief A patch is an edit as a value: save, load, stack, merge, undo.
+ *
+ * The base model is never written. A stack is the ordered list of patches in force;
+ * dropping one is exact, since nothing was ever added to the weights.
+ */
+#ifndef KNOWEDIT_PATCH_H
+#define KNOWEDIT_PATCH_H
+
+#include "knowedit/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ke_patch ke_patch; /**< Opaque. */
+
+KE_API KE_MUST_CHECK ke_status ke_stack_new(ke_ctx *cx, ke_stack **out, const ke_model *model);
+KE_API void ke_stack_free(ke_ctx *cx, ke_stack *stack);
+/** Put `patch` on top. It is borrowed and must outlive its place on the stack. */
+KE_API KE_MUST_CHECK ke_status ke_stack_push(ke_ctx *cx, ke_stack *stack, const ke_patch *patch);
+/** Drop the topmost patch; on an empty stack nothing happens. */
+KE_API void ke_stack_pop(ke_ctx *cx, ke_stack *stack);
+KE_API size_t ke_stack_depth(const ke_stack *stack);
+
+/** Read a patch file (format: docs/patch-format.md). `*out` is the caller's. */
+KE_API KE_MUST_CHECK ke_status ke_patch_load(ke_ctx *cx, ke_patch **out, const char *path);
+/** Write it whole or not at all. @retval KE_EEXIST there is one and `force` is false */
+KE_API KE_MUST_CHECK ke_status ke_patch_save(ke_ctx *cx, const ke_patch *patch,
+                                             const char *path, bool force);
+KE_API void ke_patch_free(ke_ctx *cx, ke_patch *patch);
+/** Method, settings, facts, hashes and tensors as one JSON object; the patch's own. */
+KE_API const char *ke_patch_describe(const ke_patch *patch);
+
+/**
+ * Give back the file that an edited file was made from, byte for byte, from the edited
+ * file and its patch alone.
+ * @retval KE_EMISMATCH the patch belongs to another edited file
+ * @retval KE_EEXIST    `out_path` exists and `force` is false
+ */
+KE_API KE_MUST_CHECK ke_status ke_undo(ke_ctx *cx, const char *edited_path,
+                                       const char *patch_path, const char *out_path,
+                                       bool force, char sha256_out[65]);
+
+/** One tensor that two models do not share byte for byte. */
+typedef struct ke_diff_tensor {
+    char *name;
+    const char *type_a, *type_b; /**< NULL where a model lacks it. */
+    uint64_t rows, cols;
+    double norm;        /**< Frobenius norm of the difference. */
+    double rel;         /**< norm / Frobenius norm in A. */
+    double sigma1_share;/**< Share of the squared norm in the largest singular value. */
+    uint32_t rank;      /**< Singular values that hold 99 % of the squared norm, at most 16. */
+    bool rank_one;      /**< Looks like a rank-one edit. */
+} ke_diff_tensor;
+typedef struct ke_diff {
+    ke_diff_tensor *tensors; /**< [n] */
+    size_t n, n_compared;
+    char **metadata; /**< [n_metadata] keys that differ. */
+    size_t n_metadata;
+} ke_diff;
+KE_API KE_MUST_CHECK ke_status ke_diff_models(ke_ctx *cx, ke_diff *out, const ke_model *a,
+                                              const ke_model *b);
+KE_API void ke_diff_free(ke_ctx *cx, ke_diff *diff);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
