@@ -3,34 +3,46 @@
 CC      ?= cc
 BUILD   ?= build
 PREFIX  ?= /usr/local
+DESTDIR ?=
 CFLAGS  ?= -O2 -g
 SAN     ?=
 THREADS ?= openmp
+WERROR  ?=
 VERSION := $(shell sed -n 's/.*KE_VERSION "\(.*\)"/\1/p' include/knowedit/base.h)
 
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
            -Wvla -Wdouble-promotion -Wno-unknown-warning-option
-WERROR  ?=
 PKGS    := jansson libpcre2-8 libutf8proc libcrypto
 PKG_C   := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_L   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+PKG_V    = $(foreach p,openblas $(PKGS) popt,$(p) $(shell pkg-config --modversion $(p)))
 OMP     := $(if $(filter openmp,$(THREADS)),-fopenmp,-fopenmp-simd -pthread -DKE_THREADS_PTHREAD)
-ALL_C   := -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -fvisibility=hidden -fPIC -MMD -MP \
+ALL_C   = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -fvisibility=hidden -fPIC -MMD -MP \
            -ffp-contract=off $(WARN) $(WERROR) $(OMP) $(PKG_C) $(SAN) $(CFLAGS)
 LIBS    := $(PKG_L) -lopenblas -lm -lpthread $(OMP) $(SAN) $(LDFLAGS)
 
-LIB_SRC := $(filter-out src/cli/% src/serve/%,$(wildcard src/*/*.c src/*/*/*.c src/*/*.S))
-CLI_SRC := $(wildcard src/cli/*.c)
-LIB_OBJ := $(patsubst %,$(BUILD)/%.o,$(basename $(LIB_SRC)))
-CLI_OBJ := $(patsubst %,$(BUILD)/%.o,$(basename $(CLI_SRC)))
-SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
-TESTS   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c tests/kernel/test_*.c tests/grad/test_*.c))
-MODEL_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/oracle/test_*.c))
+objects  = $(patsubst %,$(BUILD)/%.o,$(basename $(1)))
+programs = $(patsubst %.c,$(BUILD)/%,$(wildcard $(1)))
+LIB_OBJ := $(call objects,$(filter-out src/cli/% src/serve/%,\
+             $(wildcard src/*/*.c src/*/*/*.c src/*/*.S)))
+CLI_OBJ := $(call objects,$(wildcard src/cli/*.c))
+SUPPORT := $(call objects,$(wildcard tests/support/*.c))
+TESTS   := $(call programs,tests/unit/test_*.c tests/kernel/test_*.c tests/grad/test_*.c)
+FUZZ    := $(call programs,tests/fuzz/fuzz_*.c)
+MODEL_TESTS := $(call programs,tests/oracle/test_*.c)
+EXAMPLES    := $(call programs,examples/*.c)
+HOUSE   := $(wildcard tools/check_*.sh) # layers, symbols, calls, headers, metrics
+CLI_TESTS   := $(wildcard tests/cli/*.sh)
+# What runs threads of ours, for ThreadSanitizer.
+TSAN_TESTS  ?= $(filter %_threads %_ctx %_memory %_ops %_pass %_generate %_second_moment \
+                 %_covariance,$(TESTS))
 
-.PHONY: all lib deps check check-models install uninstall clean
+.PHONY: all lib tests deps check check-models asan tsan fuzz headers layers metrics symbols \
+        format check-format install uninstall clean
 .SECONDARY:
 all: $(BUILD)/knowedit lib
 lib: $(BUILD)/libknowedit.a $(BUILD)/libknowedit.so
+tests: all $(TESTS) $(FUZZ) $(EXAMPLES)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -41,17 +53,68 @@ $(BUILD)/%.o: %.S
 $(BUILD)/src/kernels/ref/%.o $(BUILD)/src/kernels/avx2/%.o $(BUILD)/src/kernels/avx512/%.o: CFLAGS += -O3 -fno-math-errno -fno-trapping-math
 $(BUILD)/src/kernels/avx2/%.o: ISA_C := -mavx2 -mfma -mf16c
 $(BUILD)/src/kernels/avx512/%.o: ISA_C := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
+$(BUILD)/src/cli/cmd_version.o: ISA_C = -DKE_BUILT_WITH='"$(strip $(PKG_V))"'
+$(BUILD)/tests/%.o: ISA_C := -Itests
 
 $(BUILD)/libknowedit.a: $(LIB_OBJ)
+	rm -f $@
 	$(AR) rcs $@ $^
 $(BUILD)/libknowedit.so: $(LIB_OBJ)
 	$(CC) -shared -Wl,-soname,libknowedit.so.0 -o $@ $^ $(LIBS)
 $(BUILD)/knowedit: $(CLI_OBJ) $(BUILD)/libknowedit.a
 	$(CC) -o $@ $^ -lpopt $(LIBS)
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libknowedit.a
+	$(CC) -o $@ $^ $(LIBS)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(BUILD)/libknowedit.a
 	$(CC) -o $@ $^ -lcmocka $(LIBS)
+$(BUILD)/examples/%: $(BUILD)/examples/%.o $(BUILD)/libknowedit.a
+	$(CC) -o $@ $^ $(LIBS)
 
+deps:
+	tools/deps build
+# No network, no Python. Sanitized builds leave out HOUSE, which is about the sources.
+check: tests
+	BUILD=$(BUILD) CC='$(CC)' tests/run $(HOUSE) $(TESTS) $(FUZZ) $(CLI_TESTS)
+check-models: all $(MODEL_TESTS)
+	KE_MODEL_SMOLLM2=$$(tools/fetch_model smollm2-135m | tail -n 1) BUILD=$(BUILD) \
+	  tests/run $(MODEL_TESTS)
+asan:
+	$(MAKE) BUILD=$(BUILD)-asan CFLAGS='-O1 -g' HOUSE= \
+	  SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' check
+tsan:
+	$(MAKE) BUILD=$(BUILD)-tsan CFLAGS='-O1 -g' SAN=-fsanitize=thread THREADS=pthread \
+	  HOUSE= FUZZ= EXAMPLES= CLI_TESTS= TESTS='$(patsubst $(BUILD)/%,$(BUILD)-tsan/%,$(TSAN_TESTS))' check
+# Look for new inputs, FUZZ_SECONDS a target; needs clang.
+FUZZ_SECONDS ?= 60
+fuzz:
+	for f in $(notdir $(FUZZ)); do mkdir -p $(BUILD)-fuzz/new/$$f && clang -o $(BUILD)-fuzz/$$f \
+	  $(filter-out -fopenmp,$(ALL_C)) -MF $(BUILD)-fuzz/$$f.d -DKE_THREADS_PTHREAD -mavx512f \
+	  -fsanitize=fuzzer,address,undefined tests/fuzz/$$f.c && $(BUILD)-fuzz/$$f; done
+headers layers metrics symbols: lib
+	BUILD=$(BUILD) CC='$(CC)' tools/check_$@.sh
+SOURCES = $(shell find src include tests examples -name '*.[ch]' -o -name '*.inc')
+format:
+	clang-format -i $(SOURCES)
+check-format:
+	clang-format --dry-run -Werror $(SOURCES)
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig \
+	  $(DESTDIR)$(PREFIX)/include/knowedit
+	install $(BUILD)/knowedit $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(BUILD)/libknowedit.a $(DESTDIR)$(PREFIX)/lib
+	install $(BUILD)/libknowedit.so $(DESTDIR)$(PREFIX)/lib/libknowedit.so.$(VERSION)
+	ln -sf libknowedit.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libknowedit.so.0
+	ln -sf libknowedit.so.0 $(DESTDIR)$(PREFIX)/lib/libknowedit.so
+	install -m 644 include/knowedit/*.h $(DESTDIR)$(PREFIX)/include/knowedit
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PKGS@|$(PKGS)|' \
+	  knowedit.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/knowedit.pc
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/knowedit $(DESTDIR)$(PREFIX)/lib/libknowedit.* \
+	  $(DESTDIR)$(PREFIX)/lib/pkgconfig/knowedit.pc
+	rm -rf $(DESTDIR)$(PREFIX)/include/knowedit
 clean:
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT:.o=.d) $(TESTS:=.d) $(MODEL_TESTS:=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT:.o=.d) $(TESTS:=.d) $(MODEL_TESTS:=.d) \
+         $(FUZZ:=.d) $(EXAMPLES:=.d)

@@ -96,6 +96,8 @@ KE_API const char *ke_ctx_where(const ke_ctx *cx);
 KE_API void ke_ctx_cancel(ke_ctx *cx);
 /** Largest number of bytes allocated at once so far (mapped files not counted). */
 KE_API uint64_t ke_ctx_peak_bytes(const ke_ctx *cx);
+/** The kernels in use: "ref", "avx2" or "avx512"; "" if the processor lacks those asked for. */
+KE_API const char *ke_ctx_isa(const ke_ctx *cx);
 /** Free a string or array that a call returned as the caller's. NULL is fine. */
 KE_API void ke_free(ke_ctx *cx, void *ptr);
 /** The library's version, e.g. "0.1.0". */

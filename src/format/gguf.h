@@ -36,6 +36,9 @@ typedef struct ke__gguf {
     size_t n_kvs;
     ke__tensor *tensors; /* in the file's order; names are NUL-terminated copies */
     size_t n_tensors;
+    char *names;           /* the tensors' names, one after the other */
+    size_t *by_name;       /* tensor indices, sorted by name */
+    size_t *by_offset;     /* and by offset */
     uint64_t infos_offset; /* where the tensor infos begin */
     uint64_t data_offset;  /* where tensor data begins (aligned) */
 } ke__gguf;
@@ -43,6 +46,9 @@ typedef struct ke__gguf {
 /* Every length, count, type, alignment and overlap is checked against the file.
  * @retval KE_EFORMAT the message names what, at which offset, and what was expected */
 KE_MUST_CHECK ke_status ke__gguf_open(ke_ctx *cx, ke__gguf *out, const char *path);
+/* The same of bytes in memory: `g` is zero but for map.data and map.bytes. On failure and
+ * after use, ke__gguf_close() frees what was made; a map without a path stays the caller's. */
+KE_MUST_CHECK ke_status ke__gguf_parse(ke_ctx *cx, ke__gguf *g);
 void ke__gguf_close(ke_ctx *cx, ke__gguf *g); /* of a zeroed one is a no-op */
 
 const ke__gguf_kv *ke__gguf_find(const ke__gguf *g, const char *key); /* NULL if absent */

@@ -1,0 +1,114 @@
+/**
+ * @file knowedit/study.h
+ * @brief The whole job: edit facts, verify them on the values that will be in the file,
+ *        measure the harm, write model and patch, and check what was written.
+ */
+#ifndef KNOWEDIT_STUDY_H
+#define KNOWEDIT_STUDY_H
+
+#include "knowedit/edit.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** What to do; start from {0}. Strings are borrowed for the call. */
+typedef struct ke_edit_job {
+    const char *model_path;
+    const char *output_path; /**< NULL: no merged model. */
+    const char *patch_path;  /**< NULL: output_path + ".kepatch"; neither: nothing written. */
+    const ke_settings *settings;
+    const ke_fact *facts;
+    size_t n_facts;
+    const char *edited_type; /**< "auto" (NULL), "same", or a type's name. */
+    bool force;              /**< Replace existing outputs. */
+    bool keep_failed;        /**< Write even if a fact did not take. */
+    bool no_stamp;           /**< Leave the metadata as it is. */
+    bool no_special;         /**< Prompts without BOS. */
+    bool dry_run;            /**< Compute and measure, write nothing. */
+    bool plan_only;          /**< Stop after the plan. */
+    bool one_attempt;        /**< No ladder (a preset says so). */
+    uint64_t seed;
+    /** Called with each line of talk (plan, attempts); may be NULL. */
+    void (*say)(const char *line, void *payload);
+    void *payload;
+} ke_edit_job;
+
+/** A model's answer to the fact's prompt. */
+typedef struct ke_answer {
+    char *text;            /**< Greedy continuation. */
+    double target_logprob; /**< Natural-log sum over the target's tokens. */
+    uint32_t target_rank;  /**< Of the first target token, from 1. */
+    float margin;          /**< Smallest lead (logits) of a target token; < 0: not greedy. */
+} ke_answer;
+
+/** One question beside the fact, before and after. */
+typedef struct ke_probe_result {
+    char *prompt, *before, *after;
+    bool made; /**< By the program, not given by the user. */
+    bool ok;   /**< Paraphrase: states the target. Neighbour: same answer as before. */
+} ke_probe_result;
+
+typedef struct ke_fact_report {
+    char *subject, *prompt, *target;
+    bool took, already;
+    char *reason; /**< Why it did not take, or "". */
+    ke_answer before, after;
+    ke_probe_result *paraphrases, *neighbours;
+    size_t n_paraphrases, n_neighbours, n_success, n_kept;
+    ke_edit_trace trace;
+    size_t n_attempts;
+} ke_fact_report;
+
+typedef struct ke_edited_tensor {
+    char *name;
+    const char *type_before, *type_after;
+    double rel_change; /**< ||W' - W||_F / ||W||_F */
+} ke_edited_tensor;
+
+typedef struct ke_edit_report {
+    const char *method;
+    uint32_t layers[64];
+    size_t n_layers;
+    bool took, already;
+    ke_fact_report *facts;
+    size_t n_facts;
+    double kl, ppl_before, ppl_after; /**< On held-out text: mean KL(before || after) a token. */
+    size_t harm_tokens;
+    char *output, *patch; /**< What was written, or NULL. */
+    char sha256_base[65], sha256_output[65];
+    ke_edited_tensor *tensors;
+    size_t n_tensors;
+    char *type_reason; /**< Why this output type. */
+    ke_edit_plan plan;
+    struct {
+        double open, stats, edit, verify, save, total;
+    } seconds;
+    uint64_t peak_bytes; /**< Of the process. */
+} ke_edit_report;
+
+/**
+ * Run the job. KE_OK with (*out)->took == false: it ran, a fact did not take, and nothing
+ * was written unless keep_failed.
+ *
+ * Ownership: `*out` is the caller's, freed with ke_edit_report_free(); it may be set (with
+ *            what is known so far) on failure too.
+ * @retval KE_EEXIST an output exists and `force` is false
+ * @retval KE_EINVAL a fact, a setting, or an output that is the input
+ * @retval KE_ELIMIT too little memory; the message says how much would do
+ */
+KE_API KE_MUST_CHECK ke_status ke_edit_run(ke_ctx *cx, ke_edit_report **out,
+                                           const ke_edit_job *job);
+/** The report as the JSON object of schema knowedit.edit/1; the caller's (ke_free()). */
+KE_API KE_MUST_CHECK ke_status ke_edit_report_json(ke_ctx *cx, char **out,
+                                                   const ke_edit_report *report);
+KE_API void ke_edit_report_free(ke_ctx *cx, ke_edit_report *report);
+
+/** Whether `text`, leading white space removed, begins with `target` and what follows is the
+ *  end or a character that is neither letter nor digit. */
+KE_API bool ke_target_holds(const char *text, const char *target);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,79 @@
+#include "cli/cli.h"
+#include "knowedit/patch.h"
+
+static json_t *diff_json(const char *a, const char *b, const ke_diff *d)
+{
+    json_t *tensors = json_array(), *metadata = json_array();
+    for (size_t i = 0; i < d->n; i++) {
+        const ke_diff_tensor *t = &d->tensors[i];
+        (void)json_array_append_new(
+            tensors,
+            json_pack("{s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:i, s:b}", "name",
+                      ke__result_text(t->name), "type_a", ke__result_text(t->type_a), "type_b",
+                      ke__result_text(t->type_b), "rows", (json_int_t)t->rows, "cols",
+                      (json_int_t)t->cols, "norm", ke__result_real(t->norm), "rel",
+                      ke__result_real(t->rel), "sigma1_share", ke__result_real(t->sigma1_share),
+                      "rank", (int)t->rank, "rank_one", (int)t->rank_one));
+    }
+    for (size_t i = 0; i < d->n_metadata; i++)
+        (void)json_array_append_new(metadata, ke__result_text(d->metadata[i]));
+    return json_pack("{s:s, s:o, s:o, s:I, s:o, s:o}", "schema", "knowedit.diff/1", "a",
+                     ke__result_text(a), "b", ke__result_text(b), "compared",
+                     (json_int_t)d->n_compared, "tensors", tensors, "metadata", metadata);
+}
+
+static void print_diff(const ke_diff *d)
+{
+    printf("%zu of %zu tensors differ", d->n, d->n_compared);
+    printf(d->n_metadata ? ", %zu metadata keys\n" : "\n", d->n_metadata);
+    for (size_t i = 0; i < d->n; i++) {
+        const ke_diff_tensor *t = &d->tensors[i];
+        printf("  %-28s ", t->name);
+        if (t->type_a == NULL || t->type_b == NULL) {
+            printf("only in the %s file\n", t->type_a ? "first" : "second");
+            continue;
+        }
+        printf("[%llu, %llu] %s -> %s, change %.4g (%.3g %%), rank %u%s%s\n",
+               (unsigned long long)t->rows, (unsigned long long)t->cols, t->type_a, t->type_b,
+               t->norm, 100 * t->rel, t->rank, t->rank >= 16 ? " or more" : "",
+               t->rank_one ? ": looks like a rank-one edit" : "");
+    }
+    for (size_t i = 0; i < d->n_metadata; i++)
+        printf("  metadata %s\n", d->metadata[i]);
+}
+
+static ke_status run(ke__cli *c)
+{
+    ke_status st = KE_OK;
+    char *path_a = NULL, *path_b = NULL;
+    ke_model *a = NULL, *b = NULL;
+    ke_diff diff = {0};
+    static const struct poptOption options[] = {POPT_TABLEEND};
+
+    KE_TRY(ke__opt_parse(c, options));
+    KE_TRY(ke__opt_args(c, 2, 2));
+    KE_TRY(ke__find_model(c, c->args[0], &path_a));
+    KE_TRY(ke__find_model(c, c->args[1], &path_b));
+    KE_TRY(ke_model_open(c->cx, &a, path_a));
+    KE_TRY(ke_model_open(c->cx, &b, path_b));
+    KE_TRY(ke_diff_models(c->cx, &diff, a, b));
+    if (c->json)
+        st = ke__result_json(c, diff_json(path_a, path_b, &diff));
+    else
+        print_diff(&diff);
+done:
+    ke_diff_free(c->cx, &diff);
+    ke_model_close(c->cx, b);
+    ke_model_close(c->cx, a);
+    ke__free(c->cx, path_b);
+    ke__free(c->cx, path_a);
+    return st;
+}
+
+const ke__command ke__cmd_diff = {
+    .name = "diff",
+    .summary = "what differs between two models, and whether it looks like an edit",
+    .usage = "A B",
+    .example = "knowedit diff base.gguf edited.gguf",
+    .run = run,
+};

@@ -1,0 +1,26 @@
+#include "base/file.h"
+#include "cli/cli.h"
+
+#include <string.h>
+
+ke_status ke__find_model(ke__cli *c, const char *name, char **path)
+{
+    ke_status st = KE_OK;
+    char *cache = NULL;
+
+    *path = NULL;
+    if (ke__file_exists(name) || strchr(name, '/') != NULL || name[0] == '\0')
+        return ke__strdup(c->cx, path, name);
+    KE_TRY(ke__cache_folder(c->cx, &cache));
+    KE_TRY(ke__format(c->cx, path, "%s/models/%s.gguf", cache, name));
+    if (ke__file_exists(*path))
+        goto done;
+    ke__free(c->cx, *path);
+    *path = NULL;
+    st =
+        ke__fail(c->cx, KE_ENOENT, name,
+                 "%s: neither a file nor a model that tools/fetch_model has fetched", name);
+done:
+    ke__free(c->cx, cache);
+    return st;
+}

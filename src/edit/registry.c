@@ -1,0 +1,206 @@
+/* The methods, and what is done around each of them: facts checked, several facts edited
+ * one after another, the patch's record. */
+#include "edit/edit.h"
+
+#include <ctype.h>
+#include <string.h>
+
+static const ke__method *const methods[] = {
+#define METHOD(id) &ke__method_##id,
+#include "edit/methods.def"
+#undef METHOD
+};
+
+size_t ke_method_count(void)
+{
+    return sizeof methods / sizeof methods[0];
+}
+
+const char *ke_method_name(size_t i)
+{
+    return methods[i]->name;
+}
+
+const char *ke_method_summary(size_t i)
+{
+    return methods[i]->summary;
+}
+
+const ke__method *ke__method_find(const char *name)
+{
+    for (size_t i = 0; i < ke_method_count(); i++)
+        if (strcmp(methods[i]->name, name) == 0)
+            return methods[i];
+    return NULL;
+}
+
+static bool blank(const char *text)
+{
+    while (text && isspace((unsigned char)*text))
+        text++;
+    return !text || !*text;
+}
+
+ke_status ke_fact_check(ke_ctx *cx, const ke_fact *fact)
+{
+    const struct {
+        const char *name, *text;
+    } parts[] = {
+        {"subject", fact->subject}, {"prompt", fact->prompt}, {"target", fact->target}};
+    for (size_t i = 0; i < 3; i++)
+        if (blank(parts[i].text))
+            return ke__fail(cx, KE_EINVAL, parts[i].name, "the %s is empty", parts[i].name);
+    if (!strstr(fact->prompt, fact->subject))
+        return ke__fail(cx, KE_EINVAL, "subject",
+                        "the subject '%.80s' doesn't occur in the prompt '%.160s'",
+                        fact->subject, fact->prompt);
+    return KE_OK;
+}
+
+void ke_edit_trace_free(ke_ctx *cx, ke_edit_trace *trace)
+{
+    ke__free(cx, trace->loss);
+    *trace = (ke_edit_trace){0};
+}
+
+static int append(const char *data, size_t bytes, void *payload)
+{
+    void **to = payload;
+    return ke__text_add(to[0], to[1], data, bytes) == KE_OK ? 0 : -1;
+}
+
+ke_status ke__json_compact(ke_ctx *cx, char **out, const json_t *value)
+{
+    ke__text text = {0};
+    void *to[2] = {cx, &text};
+    int failed =
+        json_dump_callback(value, append, to, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    *out = failed ? NULL : text.data;
+    if (!failed)
+        return KE_OK;
+    ke__free(cx, text.data);
+    return ke__fail(cx, KE_ENOMEM, NULL, "out of memory for JSON text");
+}
+
+static ke_status check_facts(ke_ctx *cx, const ke_fact *facts, size_t n)
+{
+    ke_status st = n > 0 ? KE_OK : ke__fail(cx, KE_EINVAL, "facts", "no fact to edit");
+    for (size_t i = 0; st == KE_OK && i < n; i++)
+        st = ke_fact_check(cx, &facts[i]);
+    return st;
+}
+
+ke_status ke_edit_plan_make(ke_ctx *cx, ke_edit_plan *out, const ke_model *model,
+                            const ke_settings *settings, const ke_fact *facts,
+                            size_t n_facts)
+{
+    *out = (ke_edit_plan){0};
+    ke_status st = check_facts(cx, facts, n_facts);
+    if (st != KE_OK)
+        return st;
+    return ke__method_find(ke_settings_method(settings))
+        ->plan(cx, out, model, settings, facts, n_facts);
+}
+
+/* Strings that aren't UTF-8 can't stand in JSON: they are left out. */
+static json_t *record(const ke_settings *s, const ke_fact *facts, size_t n, uint64_t seed)
+{
+    json_t *settings = json_object(), *list = json_array();
+    ke_setting_info info;
+    for (size_t i = 0; ke_method_setting(ke_settings_method(s), i, &info); i++)
+        json_object_set_new(settings, info.name,
+                            json_string(ke_settings_get(s, info.name)));
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_pack("{s:s*, s:s*, s:s*}", "subject",
+                                              facts[i].subject, "prompt", facts[i].prompt,
+                                              "target", facts[i].target));
+    return json_pack("{s:s, s:o, s:I, s:o}", "method", ke_settings_method(s), "settings",
+                     settings, "seed", (json_int_t)seed, "facts", list);
+}
+
+/* A stack of our own that begins as `edits`, for facts that build on one another. */
+static ke_status stack_copy(ke_ctx *cx, ke_stack **out, const ke_model *model,
+                            const ke_stack *edits)
+{
+    ke_status st = KE_OK;
+    ke_stack *s = NULL;
+    *out = NULL;
+    KE_TRY(ke_stack_new(cx, &s, model));
+    KE_TRY(ke__stack_begin(cx, s));
+    for (size_t i = 0; edits && i < edits->n_terms; i++)
+        KE_TRY(ke__stack_term(cx, s, &edits->terms[i]));
+    for (size_t i = 0; edits && i < edits->n_overlays; i++)
+        KE_TRY(ke__stack_overlay(cx, s, &edits->overlays[i]));
+    *out = s;
+    s = NULL;
+done:
+    ke_stack_free(cx, s);
+    return st;
+}
+
+/* Facts in groups of what the method writes together; each group sees those before it. */
+static ke_status edit_all(ke_ctx *cx, ke_patch *patch, const ke__method *method,
+                          void *state, ke__edit_in *in, const ke_fact *facts, size_t n,
+                          ke_edit_trace *trace)
+{
+    ke_status st = KE_OK;
+    ke_stack *stack = NULL;
+    size_t group = method->max_facts, n_groups = (n + group - 1) / group;
+    ke_patch **patches = NULL;
+    KE_TRY(ke__alloc(cx, &patches, n_groups, sizeof *patches));
+    KE_TRY(stack_copy(cx, &stack, in->model, in->edits));
+    in->edits = stack;
+    for (size_t g = 0; g < n_groups; g++) {
+        size_t at = g * group, many = n - at < group ? n - at : group;
+        KE_TRY(ke__patch_new(cx, &patches[g]));
+        KE_TRY(method->compute(cx, state, patches[g], in, facts + at, many, trace + at));
+        KE_TRY(ke_stack_push(cx, stack, patches[g]));
+        KE_TRY(ke__patch_join(cx, patch, patches[g]));
+    }
+done:
+    ke_stack_free(cx, stack);
+    for (size_t g = 0; patches && g < n_groups; g++)
+        ke_patch_free(cx, patches[g]);
+    ke__free(cx, patches);
+    return st;
+}
+
+ke_status ke_edit(ke_ctx *cx, ke_patch **out, const ke_model *model, const ke_stack *edits,
+                  const ke_settings *settings, const ke_fact *facts, size_t n_facts,
+                  uint64_t seed, ke_edit_trace *trace)
+{
+    ke_status st = KE_OK;
+    const ke__method *method = ke__method_find(ke_settings_method(settings));
+    ke__edit_in in = {model, edits, settings, seed};
+    ke_edit_trace *own = NULL;
+    ke_patch *patch = NULL;
+    void *state = NULL;
+    json_t *meta = NULL;
+    char *text = NULL;
+    *out = NULL;
+    for (size_t i = 0; trace && i < n_facts; i++)
+        trace[i] = (ke_edit_trace){0};
+    KE_TRY(check_facts(cx, facts, n_facts));
+    KE_TRY(ke__alloc(cx, &own, n_facts, sizeof *own));
+    KE_TRY(ke__patch_new(cx, &patch));
+    meta = record(settings, facts, n_facts, seed);
+    KE_TRY(method->prepare(cx, &state, &in, meta));
+    KE_TRY(edit_all(cx, patch, method, state, &in, facts, n_facts, own));
+    KE_TRY(ke__json_compact(cx, &text, meta));
+    KE_TRY(ke__patch_set_meta(cx, patch, text));
+    for (size_t i = 0; trace && i < n_facts; i++) {
+        trace[i] = own[i];
+        own[i] = (ke_edit_trace){0};
+    }
+    *out = patch;
+    patch = NULL;
+done:
+    method->release(cx, state);
+    for (size_t i = 0; own && i < n_facts; i++)
+        ke_edit_trace_free(cx, &own[i]);
+    ke__free(cx, own);
+    ke_patch_free(cx, patch);
+    json_decref(meta);
+    ke__free(cx, text);
+    return st;
+}

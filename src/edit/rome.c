@@ -1,0 +1,356 @@
+/* ROME (arXiv:2202.05262): a rank-one update of one down projection, so that the key of the
+ * subject's last token gives the value v*. */
+#include "edit/rome.h"
+#include "edit/keys.h"
+#include "edit/plan.h"
+#include "edit/stats.h"
+#include "edit/value.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const ke__setting settings[] = {
+    {"layer", KE__INT, "auto", 0, 1023, "auto", "",
+     "layer whose down projection is edited (auto: by the model's depth)"},
+    {"steps", KE__INT, "25", 1, 10000, NULL, "steps", "losses looked at; one update fewer"},
+    {"lr", KE__REAL, "0.5", 1e-6, 100, NULL, "", "Adam's rate"},
+    {"kl", KE__REAL, "0.0625", 0, 1000, NULL, "",
+     "weight of the divergence at '{subject} is a'"},
+    {"decay", KE__REAL, "1e-3", 0, 1000, NULL, "", "weight of |delta| / |v0|^2"},
+    {"clamp", KE__REAL, "4", 1e-3, 1000, NULL, "|v0|", "longest delta"},
+    {"stop-loss", KE__REAL, "0.05", 0, 100, NULL, "nats", "no further below this loss"},
+    {"ending", KE__TEXT, "", 0, 0, NULL, "", "text that is learnt after the target"},
+    {"contexts", KE__TEXT, "auto", 0, 0, "auto|none|FILE", "",
+     "texts before the prompt: drawn from the model, none, or a JSON list of templates"},
+    {"cov", KE__TEXT, "identity", 0, 0, "identity|auto|FILE", "",
+     "second moments of the keys: none, from the built-in text (cached), or a file"},
+    {"stats-tokens", KE__INT, "auto", 1, 1e9, "auto", "tokens",
+     "for --cov auto (auto: ten times the key width)"},
+    {0}};
+
+static const ke__preset presets[] = {
+    {"easyedit", "steps", "25"},     {"easyedit", "lr", "0.5"},
+    {"easyedit", "kl", "0.0625"},    {"easyedit", "decay", "1e-3"},
+    {"easyedit", "clamp", "4"},      {"easyedit", "stop-loss", "0.05"},
+    {"easyedit", "ending", ""},      {"easyedit", "contexts", "auto"},
+    {"easyedit", "cov", "identity"}, {0}};
+
+static const ke__attempt attempts[] = {{0}};
+
+/* --- the arithmetic
+ * ----------------------------------------------------------------------- */
+
+uint32_t ke__rome_layer(uint32_t n_layers)
+{
+    return (n_layers + 3) / 6; /* a sixth of the depth, to the nearest */
+}
+
+static double dot(const float *a, const float *b, size_t n)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+ke_status ke__rome_update(ke_ctx *cx, float *r, float *u, double *agreement,
+                          const ke__rome_in *in)
+{
+    ke_status st = KE_OK;
+    double *x = NULL, norm = 0.0, scale;
+    KE_TRY(ke__alloc(cx, &x, in->f, sizeof *x));
+    for (size_t i = 0; i < in->f; i++)
+        x[i] = (double)in->key_mean[i];
+    if (in->factor)
+        ke__cholesky_solve(cx, x, in->factor, in->f);
+    for (size_t i = 0; i < in->f; i++)
+        norm += x[i] * x[i];
+    norm = sqrt(norm);
+    for (size_t i = 0; i < in->f; i++)
+        u[i] = (float)(x[i] / norm);
+    scale = dot(in->key, u, in->f);
+    *agreement = scale / dot(in->key_mean, u, in->f);
+    if (!isfinite(*agreement) || scale == 0.0) {
+        st = ke__fail(
+            cx, KE_ENUMERIC, "key",
+            "the subject's key (norm %g, mean over contexts %g) gives no direction to "
+            "write in",
+            ke__norm2(in->key, in->f), ke__norm2(in->key_mean, in->f));
+        goto done;
+    }
+    for (size_t i = 0; i < in->d; i++)
+        r[i] = (float)(((double)in->value[i] - (double)in->output[i]) / scale);
+done:
+    ke__free(cx, x);
+    return st;
+}
+
+/* --- one call
+ * ----------------------------------------------------------------------------- */
+
+struct state {
+    uint32_t layer;
+    ke__contexts contexts;
+    double *factor; /* NULL: identity */
+    double stats_seconds;
+    ke__pass *pass;
+    char note[256];
+};
+
+static void release(ke_ctx *cx, void *state)
+{
+    struct state *s = state;
+    if (!s)
+        return;
+    ke__contexts_free(cx, &s->contexts);
+    ke__free(cx, s->factor);
+    ke__pass_free(cx, s->pass);
+    ke__free(cx, s);
+}
+
+static ke_status pick_layer(ke_ctx *cx, uint32_t *layer, const ke_model *model,
+                            const ke_settings *set)
+{
+    uint32_t n = model->info.n_layers;
+    *layer = ke__settings_is(set, "layer", "auto")
+                 ? ke__rome_layer(n)
+                 : (uint32_t)ke__settings_number(set, "layer");
+    if (*layer >= n)
+        return ke__fail(cx, KE_EINVAL, "layer", "layer is %u, expected 0..%u of this model",
+                        *layer, n - 1);
+    const ke__param *down = &model->layers[*layer].linear[KE__LIN_DOWN];
+    if (!down->mat.type->to_f32)
+        return ke__fail(cx, KE_ENOTSUP, model->file.tensors[down->tensor].name,
+                        "the matrix to edit is of type %s, which can't be computed with",
+                        down->mat.type->name);
+    return KE_OK;
+}
+
+/* Tokens that "auto" takes; 0: by rule. */
+static size_t stats_tokens(const ke_settings *s)
+{
+    double n = ke__settings_number(s, "stats-tokens");
+    return isnan(n) ? 0 : (size_t)n;
+}
+
+static ke_status prepare(ke_ctx *cx, void **out, const ke__edit_in *in, json_t *meta)
+{
+    ke_status st = KE_OK;
+    struct state *s = NULL;
+    json_t *list;
+    KE_TRY(ke__alloc(cx, &s, 1, sizeof *s));
+    *out = s;
+    KE_TRY(pick_layer(cx, &s->layer, in->model, in->settings));
+    if (!ke__settings_is(in->settings, "cov", "identity"))
+        KE_TRY(ke__covariance_factor(
+            cx, &s->factor, in->model, s->layer, ke_settings_get(in->settings, "cov"),
+            stats_tokens(in->settings), &s->stats_seconds, s->note));
+    KE_TRY(ke__contexts_make(cx, &s->contexts, in->model,
+                             ke_settings_get(in->settings, "contexts"), in->seed));
+    KE_TRY(ke__pass_new(cx, &s->pass, in->model, NULL));
+    list = json_array();
+    for (size_t i = 0; i < s->contexts.n; i++)
+        json_array_append_new(list, json_string(s->contexts.items[i]));
+    json_object_set_new(meta, "contexts", list);
+    json_object_set_new(meta, "layers", json_pack("[i]", (int)s->layer));
+done:
+    return st;
+}
+
+/* --- one fact
+ * ----------------------------------------------------------------------------- */
+
+struct work {
+    ke__row *rows;   /* [n + 2] the bare prompt, the contexts, the KL row */
+    size_t n;        /* contexts */
+    int32_t *target; /* [n_target] */
+    size_t n_target;
+    float *keys;      /* [n + 1, F] */
+    float *outputs;   /* [n + 1, D] */
+    float *mean, *u;  /* [F] */
+    float *value, *r; /* [D] */
+};
+
+static void work_free(ke_ctx *cx, struct work *w)
+{
+    ke__rows_free(cx, w->rows, w->n + 2);
+    ke__free(cx, w->target);
+    ke__free(cx, w->keys);
+    ke__free(cx, w->outputs);
+    ke__free(cx, w->mean);
+    ke__free(cx, w->u);
+    ke__free(cx, w->value);
+    ke__free(cx, w->r);
+}
+
+/* Rows without the target, for the keys. */
+static ke_status make_rows(ke_ctx *cx, struct work *w, const struct state *s,
+                           const ke_tokenizer *tok, const ke_fact *fact)
+{
+    ke_status st = KE_OK;
+    char *is_a = NULL;
+    w->n = s->contexts.n;
+    KE_TRY(ke__alloc(cx, &w->rows, w->n + 2, sizeof *w->rows));
+    KE_TRY(ke__row_make(cx, &w->rows[0], tok, "{}", fact->prompt, fact->subject));
+    for (size_t i = 0; i < w->n; i++)
+        KE_TRY(ke__row_make(cx, &w->rows[1 + i], tok, s->contexts.items[i], fact->prompt,
+                            fact->subject));
+    KE_TRY(ke__format(cx, &is_a, "%s is a", fact->subject));
+    KE_TRY(ke__row_make(cx, &w->rows[1 + w->n], tok, "{}", is_a, fact->subject));
+done:
+    ke__free(cx, is_a);
+    return st;
+}
+
+static ke_status find_keys(ke_ctx *cx, struct work *w, const struct state *s,
+                           const ke__edit_in *in)
+{
+    ke_status st = KE_OK;
+    size_t f = in->model->info.d_ffn, d = in->model->info.d_model;
+    KE_TRY(ke__alloc(cx, &w->keys, w->n + 1, f * sizeof *w->keys));
+    KE_TRY(ke__alloc(cx, &w->outputs, w->n + 1, d * sizeof *w->outputs));
+    KE_TRY(ke__alloc(cx, &w->mean, f, sizeof *w->mean));
+    KE_TRY(ke__keys_collect(cx, s->pass, in->model, in->edits, s->layer, w->rows, w->n + 1,
+                            w->keys, w->outputs));
+    for (size_t i = 0; i < f; i++) {
+        double sum = 0.0;
+        for (size_t k = 1; k <= w->n; k++)
+            sum += (double)w->keys[k * f + i];
+        w->mean[i] = (float)(sum / (double)w->n);
+    }
+done:
+    return st;
+}
+
+/* Lengthen the context rows by the target, and descend. */
+static ke_status find_value(ke_ctx *cx, struct work *w, const struct state *s,
+                            const ke__edit_in *in, const ke_fact *fact,
+                            ke_edit_trace *trace)
+{
+    ke_status st = KE_OK;
+    ke__value *problem = NULL;
+    const ke_settings *set = in->settings;
+    char *target = NULL;
+    size_t drop = 0;
+    double kl = ke__settings_number(set, "kl");
+    const ke__descent how = {
+        (size_t)ke__settings_number(set, "steps"), ke__settings_number(set, "lr"),
+        ke__settings_number(set, "clamp"), ke__settings_number(set, "stop-loss")};
+    KE_TRY(ke__format(cx, &target, "%s%s", fact->target, ke_settings_get(set, "ending")));
+    KE_TRY(ke__target_ids(cx, &w->target, &w->n_target, &drop,
+                          ke_model_tokenizer(in->model), fact->prompt, target));
+    for (size_t i = 0; i < w->n; i++)
+        KE_TRY(ke__row_extend(cx, &w->rows[1 + i], drop, w->target, w->n_target - 1));
+    KE_TRY(ke__alloc(cx, &w->value, in->model->info.d_model, sizeof *w->value));
+    KE_TRY(ke__value_new(cx, &problem, s->pass,
+                         &(ke__value_in){.model = in->model,
+                                         .edits = in->edits,
+                                         .layer = s->layer,
+                                         .site = KE__MLP_OUT,
+                                         .rows = w->rows + 1,
+                                         .n_rows = w->n,
+                                         .target = w->target,
+                                         .n_target = w->n_target,
+                                         .kl_row = kl > 0.0 ? &w->rows[1 + w->n] : NULL,
+                                         .kl = kl,
+                                         .decay = ke__settings_number(set, "decay")}));
+    KE_TRY(ke__value_descend(cx, problem, &how, w->value, &trace->loss, &trace->n_loss));
+done:
+    ke__value_free(cx, problem);
+    ke__free(cx, target);
+    return st;
+}
+
+/* Below this the update is ten times as long as where both keys are one: the direction
+ * comes from keys behind other texts, the length from the bare prompt's, and the two have
+ * little in common (a subject that begins the prompt). It spills over everything that uses
+ * the layer. */
+#define POOR_AGREEMENT 0.1
+
+static ke_status compute(ke_ctx *cx, void *state, ke_patch *out, const ke__edit_in *in,
+                         const ke_fact *facts, size_t n_facts, ke_edit_trace *trace)
+{
+    ke_status st = KE_OK;
+    const struct state *s = state;
+    struct work w = {0};
+    const ke_model *m = in->model;
+    size_t d = m->info.d_model, f = m->info.d_ffn;
+    uint32_t tensor = ke__model_linear_tensor(m, s->layer, KE__LIN_DOWN);
+    double agreement;
+    (void)n_facts; /* max_facts is 1 */
+    KE_TRY(make_rows(cx, &w, s, ke_model_tokenizer(m), facts));
+    KE_TRY(find_keys(cx, &w, s, in));
+    KE_TRY(find_value(cx, &w, s, in, facts, trace));
+    KE_TRY(ke__alloc(cx, &w.u, f, sizeof *w.u));
+    KE_TRY(ke__alloc(cx, &w.r, d, sizeof *w.r));
+    KE_TRY(ke__rome_update(
+        cx, w.r, w.u, &agreement,
+        &(ke__rome_in){d, f, w.mean, w.keys, w.value, w.outputs, s->factor}));
+    KE_TRY(ke__patch_add_lowrank(cx, out, m->file.tensors[tensor].name, d, f, 1, 1.0F, w.r,
+                                 w.u));
+    trace->layers[0] = s->layer;
+    trace->n_layers = 1;
+    trace->delta_norm = ke__norm2(w.r, d) * ke__norm2(w.u, f);
+    trace->key_norm = ke__norm2(w.keys, f);
+    trace->value_norm = ke__norm2(w.value, d);
+    trace->stats_seconds = s->stats_seconds;
+    snprintf(trace->note, sizeof trace->note, "%s", s->note);
+    if (fabs(agreement) < POOR_AGREEMENT)
+        snprintf(
+            trace->note, sizeof trace->note,
+            "the key behind the contexts and the bare prompt's hardly agree (%.3f of 1): "
+            "the change is %.0f times as large as need be, try --contexts none",
+            agreement, 1.0 / fabs(agreement));
+done:
+    work_free(cx, &w);
+    return st;
+}
+
+/* --- the plan
+ * ----------------------------------------------------------------------------- */
+
+static ke_status plan(ke_ctx *cx, ke_edit_plan *out, const ke_model *model,
+                      const ke_settings *set, const ke_fact *facts, size_t n_facts)
+{
+    ke_status st = KE_OK;
+    ke__plan_in in = {.model = model, .settings = set, .facts = facts, .n_facts = n_facts};
+    const char *contexts = ke_settings_get(set, "contexts"),
+               *cov = ke_settings_get(set, "cov");
+    ke__contexts c = {0};
+    bool drawn = strcmp(contexts, "auto") == 0;
+    KE_TRY(pick_layer(cx, &in.layer, model, set));
+    if (!drawn)
+        KE_TRY(ke__contexts_make(cx, &c, model, contexts, 0));
+    in.n_contexts = drawn ? KE__CONTEXTS_DRAWN : c.n;
+    in.drawn = drawn;
+    in.steps = (size_t)ke__settings_number(set, "steps");
+    in.factor = strcmp(cov, "identity") != 0;
+    if (strcmp(cov, "auto") == 0)
+        KE_TRY(ke__covariance_missing(cx, &out->stats_tokens, model, in.layer,
+                                      stats_tokens(set)));
+    out->layers[0] = in.layer;
+    out->n_layers = 1;
+    KE_TRY(ke__plan_descent(cx, out, &in));
+    snprintf(out->text, sizeof out->text,
+             "rome: layer %u of %u%s, covariance %s, %zu context%s, at most %zu steps",
+             in.layer, model->info.n_layers,
+             ke__settings_is(set, "layer", "auto") ? " (by depth)" : "", cov, in.n_contexts,
+             in.n_contexts == 1 ? "" : "s", in.steps);
+done:
+    ke__contexts_free(cx, &c);
+    return st;
+}
+
+const ke__method ke__method_rome = {
+    .name = "rome",
+    .summary = "rank-one update of one FFN output matrix (arXiv:2202.05262)",
+    .max_facts = 1,
+    .settings = settings,
+    .presets = presets,
+    .attempts = attempts,
+    .plan = plan,
+    .prepare = prepare,
+    .release = release,
+    .compute = compute,
+};

@@ -1,0 +1,322 @@
+/* What a model says to a fact's prompt, and how firmly. */
+#include "study/study.h"
+
+#include "base/utf8.h"
+
+#include <math.h>
+#include <string.h>
+
+#define BATCH 16          /* prompts side by side: bounds memory, not results */
+#define MIN_TOKENS 16     /* of a continuation that is shown */
+#define TOKENS_BEYOND 8   /* after the target: white space before it, and where it ends */
+
+static unsigned flags_of(const ke__run *run)
+{
+    return run->job->no_special ? 0 : KE_TOK_ADD_BOS;
+}
+
+static bool ends_open(const char *prompt, const char *target)
+{
+    size_t n = ke__trimmed(prompt);
+    return prompt[n] == '\0' && ke__skip_space(target) == target;
+}
+
+static ke_status question_new(ke_ctx *cx, ke__question *out, const ke__run *run,
+                              const ke_fact *fact)
+{
+    ke_status st = KE_OK;
+    char *text = NULL;
+    size_t n = 0;
+    const ke_tokenizer *tok = ke_model_tokenizer(run->model);
+
+    KE_TRY(ke_tokenize(cx, &out->prompt, &out->n_prompt, tok, fact->prompt,
+                       strlen(fact->prompt), flags_of(run)));
+    KE_TRY(ke__format(cx, &text, "%s%s%.*s", fact->prompt,
+                      ends_open(fact->prompt, fact->target) ? " " : "",
+                      (int)ke__trimmed(fact->target), fact->target));
+    KE_TRY(ke_tokenize(cx, &out->scored, &out->n_scored, tok, text, strlen(text),
+                       flags_of(run)));
+    while (n < out->n_prompt && n < out->n_scored && out->prompt[n] == out->scored[n])
+        n++;
+    if (n == out->n_scored && n > 0)
+        n--; /* a target that is all of one merged token */
+    if (n == 0)
+        st = ke__fail(cx, KE_EINVAL, NULL, "the prompt \"%.80s\" has no token before the target",
+                      fact->prompt);
+    out->n_before = n;
+    out->max_tokens = out->n_scored - n + TOKENS_BEYOND;
+    if (out->max_tokens < MIN_TOKENS)
+        out->max_tokens = MIN_TOKENS;
+done:
+    ke__free(cx, text);
+    return st;
+}
+
+/* Which tokens, put right after a target, would go on with its word. A token that begins
+ * inside a character may: it counts as one. */
+static ke_status breaks_new(ke_ctx *cx, ke__run *run)
+{
+    ke_status st = KE_OK;
+    const ke_tokenizer *tok = ke_model_tokenizer(run->model);
+    size_t n = ke__tokenizer_size(tok), n_vocab = run->model->info.n_vocab;
+
+    KE_TRY(ke__alloc(cx, &run->breaks, n_vocab, 1));
+    for (size_t i = 0; i < n && i < n_vocab; i++) {
+        const char *data = NULL;
+        size_t bytes = 0;
+        char first[5] = {0};
+        if (ke_tokenizer_is_end(tok, (int32_t)i))
+            continue;
+        KE_TRY(ke__token_bytes(cx, tok, (int32_t)i, &data, &bytes));
+        size_t c = ke__utf8_char(data, bytes);
+        memcpy(first, data, c);
+        run->breaks[i] = (bytes > 0 && c == 0) || ke__at_word(first);
+    }
+done:
+    return st;
+}
+
+ke_status ke__questions_new(ke_ctx *cx, ke__run *run)
+{
+    ke_status st = KE_OK;
+    KE_TRY(breaks_new(cx, run));
+    KE_TRY(ke__alloc(cx, &run->questions, run->job->n_facts, sizeof *run->questions));
+    for (size_t i = 0; i < run->job->n_facts; i++)
+        KE_TRY(question_new(cx, &run->questions[i], run, &run->job->facts[i]));
+done:
+    return st;
+}
+
+void ke__questions_free(ke_ctx *cx, ke__run *run)
+{
+    for (size_t i = 0; run->questions && i < run->job->n_facts; i++) {
+        ke_free(cx, run->questions[i].prompt);
+        ke_free(cx, run->questions[i].scored);
+    }
+    ke__free(cx, run->questions);
+    ke__free(cx, run->breaks);
+}
+
+/* --- the lead ------------------------------------------------------------------------------ */
+
+/* How many generated tokens it takes to say the target, and whether their text ends with it
+ * (else it goes beyond: the last token holds the boundary too). */
+static ke_status find_path(ke_ctx *cx, size_t *n_path, bool *exact, const ke_tokenizer *tok,
+                           const ke_generated *g, const char *target)
+{
+    ke_status st = KE_OK;
+    char *text = NULL;
+    target = ke__skip_space(target);
+    size_t bytes = ke__trimmed(target), unused;
+
+    *n_path = 0;
+    *exact = false;
+    for (size_t k = 1; k <= g->n && *n_path == 0; k++) {
+        KE_TRY(ke_detokenize(cx, &text, &unused, tok, g->ids, k));
+        const char *said = ke__skip_space(text);
+        if (strncmp(said, target, bytes) == 0) {
+            *n_path = k;
+            *exact = said[bytes] == '\0';
+        }
+        ke_free(cx, text);
+        text = NULL;
+    }
+done:
+    return st;
+}
+
+static float boundary_lead(const float *logits, const uint8_t *breaks, size_t n_vocab)
+{
+    float good = -INFINITY, bad = -INFINITY;
+    for (size_t i = 0; i < n_vocab; i++) {
+        float *top = breaks[i] ? &bad : &good;
+        *top = logits[i] > *top ? logits[i] : *top;
+    }
+    return good - bad;
+}
+
+/* Smallest lead along the tokens that say the target, boundary included. */
+static ke_status path_margin(ke_ctx *cx, float *out, const ke__run *run, const ke_model *model,
+                             const ke_stack *edits, const ke__question *q,
+                             const ke_generated *g, const char *target)
+{
+    ke_status st = KE_OK;
+    ke__pass *pass = NULL;
+    int32_t *ids = NULL, *rows = NULL;
+    float *margin = NULL, *logits = NULL;
+    size_t n = 0;
+    bool exact = false;
+
+    *out = INFINITY;
+    KE_TRY(find_path(cx, &n, &exact, ke_model_tokenizer(model), g, target));
+    if (n == 0)
+        goto done;
+    KE_TRY(ke__alloc(cx, &ids, q->n_prompt + n, sizeof *ids));
+    KE_TRY(ke__alloc(cx, &rows, n + 1, sizeof *rows));
+    KE_TRY(ke__alloc(cx, &margin, n, sizeof *margin));
+    KE_TRY(ke__alloc(cx, &logits, model->info.n_vocab, sizeof *logits));
+    memcpy(ids, q->prompt, q->n_prompt * sizeof *ids);
+    memcpy(ids + q->n_prompt, g->ids, n * sizeof *ids);
+    for (size_t i = 0; i <= n; i++)
+        rows[i] = (int32_t)(q->n_prompt - 1 + i);
+
+    ke__seq seq = {ids, (uint32_t)(q->n_prompt + n), 0};
+    KE_TRY(ke__pass_new(cx, &pass, model, NULL));
+    KE_TRY(ke__pass_run(cx, pass, &(ke__pass_in){.seqs = &seq, .n_seqs = 1, .out_rows = rows,
+                                                 .n_out = n + 1, .edits = edits}));
+    KE_TRY(ke__pass_score(cx, pass, 0, n, g->ids, NULL, NULL, NULL, margin, NULL));
+    for (size_t i = 0; i < n; i++)
+        *out = margin[i] < *out ? margin[i] : *out;
+    if (exact) {
+        KE_TRY(ke__pass_logits(cx, pass, logits, n, 1));
+        float lead = boundary_lead(logits, run->breaks, model->info.n_vocab);
+        *out = lead < *out ? lead : *out;
+    }
+done:
+    ke__pass_free(cx, pass);
+    ke__free(cx, ids);
+    ke__free(cx, rows);
+    ke__free(cx, margin);
+    ke__free(cx, logits);
+    return st;
+}
+
+/* --- asking -------------------------------------------------------------------------------- */
+
+/* Whether `text` may still become the target with more tokens. */
+static bool unfinished(const char *text, const char *target)
+{
+    text = ke__skip_space(text);
+    target = ke__skip_space(target);
+    return strncmp(text, target, strlen(text)) == 0;
+}
+
+static ke_status fill_verdict(ke_ctx *cx, ke__verdict *out, const ke__run *run,
+                              const ke_model *model, const ke_stack *edits, size_t fact,
+                              ke_generated *g, const ke_score *score)
+{
+    ke_status st = KE_OK;
+    const ke__question *q = &run->questions[fact];
+    const char *target = run->job->facts[fact].target;
+
+    /* A target spelt in more tokens than the tokenizer would use: no more than its bytes. */
+    if (g->n >= q->max_tokens && unfinished(g->text, target)) {
+        ke_generate_opts opts = KE_GENERATE_DEFAULT;
+        opts.max_tokens = q->max_tokens + strlen(target);
+        ke_generated_free(cx, g);
+        KE_TRY(ke_generate(cx, g, model, edits, &(ke_ids){q->prompt, q->n_prompt}, 1, &opts));
+    }
+    KE_TRY(ke__strdup(cx, &out->answer.text, g->text));
+    out->holds = ke_target_holds(g->text, target);
+    out->answer.target_logprob = score->logprob;
+    out->answer.target_rank = score->rank;
+    out->answer.margin = INFINITY;
+    if (out->holds)
+        KE_TRY(path_margin(cx, &out->answer.margin, run, model, edits, q, g, target));
+    else
+        for (size_t i = 0; i < score->n; i++)
+            if (score->margin[i] < out->answer.margin)
+                out->answer.margin = score->margin[i];
+done:
+    return st;
+}
+
+static ke_status ask_batch(ke_ctx *cx, ke__verdict *out, const ke__run *run,
+                           const ke_model *model, const ke_stack *edits, const size_t *which,
+                           size_t first, size_t n)
+{
+    ke_status st = KE_OK;
+    ke_generate_opts opts = KE_GENERATE_DEFAULT;
+    ke_ids prompts[BATCH], before[BATCH], targets[BATCH];
+    ke_generated texts[BATCH] = {{0}};
+    ke_score scores[BATCH] = {{0}};
+
+    opts.max_tokens = 0;
+    for (size_t i = 0; i < n; i++) {
+        const ke__question *q = &run->questions[which ? which[first + i] : first + i];
+        prompts[i] = (ke_ids){q->prompt, q->n_prompt};
+        before[i] = (ke_ids){q->scored, q->n_before};
+        targets[i] = (ke_ids){q->scored + q->n_before, q->n_scored - q->n_before};
+        if (q->max_tokens > opts.max_tokens)
+            opts.max_tokens = q->max_tokens;
+    }
+    KE_TRY(ke_generate(cx, texts, model, edits, prompts, n, &opts));
+    KE_TRY(ke_score_targets(cx, scores, model, edits, before, targets, n));
+    for (size_t i = 0; i < n; i++)
+        KE_TRY(fill_verdict(cx, &out[i], run, model, edits,
+                            which ? which[first + i] : first + i, &texts[i], &scores[i]));
+done:
+    for (size_t i = 0; i < n; i++) {
+        ke_generated_free(cx, &texts[i]);
+        ke_score_free(cx, &scores[i]);
+    }
+    return st;
+}
+
+ke_status ke__ask(ke_ctx *cx, ke__verdict *out, const ke__run *run, const ke_model *model,
+                  const ke_stack *edits, const size_t *which, size_t n)
+{
+    ke_status st = KE_OK;
+    memset(out, 0, n * sizeof *out);
+    for (size_t at = 0; at < n; at += BATCH)
+        KE_TRY(ask_batch(cx, out + at, run, model, edits, which, at,
+                         n - at < BATCH ? n - at : BATCH));
+done:
+    if (st != KE_OK)
+        ke__verdicts_free(cx, out, n);
+    return st;
+}
+
+void ke__verdicts_free(ke_ctx *cx, ke__verdict *verdicts, size_t n)
+{
+    for (size_t i = 0; verdicts && i < n; i++) {
+        ke__free(cx, verdicts[i].answer.text);
+        verdicts[i] = (ke__verdict){0};
+    }
+}
+
+static ke_status continue_batch(ke_ctx *cx, char **out, const ke__run *run,
+                                const ke_stack *edits, const char *const *prompts, size_t n,
+                                const ke_generate_opts *opts)
+{
+    ke_status st = KE_OK;
+    const ke_tokenizer *tok = ke_model_tokenizer(run->model);
+    ke_ids asked[BATCH] = {{0}};
+    ke_generated texts[BATCH] = {{0}};
+    int32_t *ids = NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        KE_TRY(ke_tokenize(cx, &ids, &asked[i].n, tok, prompts[i], strlen(prompts[i]),
+                           flags_of(run)));
+        asked[i].ids = ids;
+    }
+    KE_TRY(ke_generate(cx, texts, run->model, edits, asked, n, opts));
+    for (size_t i = 0; i < n; i++)
+        KE_TRY(ke__strdup(cx, &out[i], texts[i].text));
+done:
+    for (size_t i = 0; i < n; i++) {
+        ke_free(cx, (void *)(uintptr_t)asked[i].ids);
+        ke_generated_free(cx, &texts[i]);
+    }
+    return st;
+}
+
+ke_status ke__continue(ke_ctx *cx, char **out, const ke__run *run, const ke_stack *edits,
+                       const char *const *prompts, size_t n, size_t max_tokens)
+{
+    ke_status st = KE_OK;
+    ke_generate_opts opts = KE_GENERATE_DEFAULT;
+
+    opts.max_tokens = max_tokens;
+    for (size_t i = 0; i < n; i++)
+        out[i] = NULL;
+    for (size_t at = 0; at < n; at += BATCH)
+        KE_TRY(continue_batch(cx, out + at, run, edits, prompts + at,
+                              n - at < BATCH ? n - at : BATCH, &opts));
+done:
+    for (size_t i = 0; st != KE_OK && i < n; i++) {
+        ke__free(cx, out[i]);
+        out[i] = NULL;
+    }
+    return st;
+}

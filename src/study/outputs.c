@@ -1,0 +1,254 @@
+/* Where model and patch go: refused early, written whole, named last. */
+#include "study/study.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- before work ----------------------------------------------------------------------- */
+
+/* Find out now whether `path` can be written; nothing is left. */
+static ke_status try_open(ke_ctx *cx, const char *path, bool force)
+{
+    ke__out out = {.fd = -1};
+    ke_status st = ke__out_open(cx, &out, path, force);
+    ke__out_close(cx, &out);
+    return st;
+}
+
+static ke_status refuse_input(ke_ctx *cx, const char *path, const char *model)
+{
+    if (ke__file_same(path, model))
+        return ke__fail(cx, KE_EINVAL, path,
+                        "the output %s is the input: expected another file, no input is "
+                        "ever written",
+                        path);
+    return KE_OK;
+}
+
+/* Whether the patch file there was left by an edit whose model is gone (or never got its
+ * name): such a one may be replaced. */
+static ke_status is_orphan(ke_ctx *cx, bool *out, const ke__run *run)
+{
+    ke_patch *patch = NULL;
+    *out = false;
+    if (!run->output_path || ke__file_exists(run->output_path) ||
+        !ke__file_exists(run->patch_path))
+        return KE_OK;
+    ke_status st = ke_patch_load(cx, &patch, run->patch_path);
+    ke_patch_free(cx, patch);
+    if (st == KE_ENOMEM || st == KE_ECANCELED)
+        return st;
+    *out = st == KE_OK;
+    return KE_OK;
+}
+
+ke_status ke__outputs_check(ke_ctx *cx, ke__run *run)
+{
+    ke_status st = KE_OK;
+    const ke_edit_job *job = run->job;
+    bool orphan = false;
+
+    if (job->output_path)
+        KE_TRY(ke__strdup(cx, &run->output_path, job->output_path));
+    if (job->patch_path)
+        KE_TRY(ke__strdup(cx, &run->patch_path, job->patch_path));
+    else if (job->output_path)
+        KE_TRY(ke__format(cx, &run->patch_path, "%s.kepatch", job->output_path));
+
+    if (run->output_path) {
+        KE_TRY(refuse_input(cx, run->output_path, job->model_path));
+        if (strcmp(run->output_path, run->patch_path) == 0 ||
+            ke__file_same(run->output_path, run->patch_path))
+            return ke__fail(cx, KE_EINVAL, run->patch_path,
+                            "model and patch would both be %s: expected two files",
+                            run->patch_path);
+    }
+    if (run->patch_path)
+        KE_TRY(refuse_input(cx, run->patch_path, job->model_path));
+    if (job->dry_run || job->plan_only)
+        return KE_OK;
+    if (run->output_path)
+        KE_TRY(try_open(cx, run->output_path, job->force));
+    if (run->patch_path) {
+        KE_TRY(is_orphan(cx, &orphan, run));
+        run->replace_patch = job->force || orphan;
+        KE_TRY(try_open(cx, run->patch_path, run->replace_patch));
+    }
+done:
+    return st;
+}
+
+/* --- after work -------------------------------------------------------------------------- */
+
+/* The file's earlier records and this one. */
+typedef struct stamps {
+    char *record;
+    const char **edits;
+    const char *version;
+    ke__gguf_stamp items[2];
+    size_t n;
+} stamps;
+
+static void stamps_free(ke_ctx *cx, stamps *s)
+{
+    ke__free(cx, s->record);
+    ke__free(cx, s->edits);
+}
+
+static ke_status stamps_new(ke_ctx *cx, stamps *s, const ke__run *run)
+{
+    ke_status st = KE_OK;
+    size_t n = run->model->info.n_edits;
+    *s = (stamps){.version = KE_VERSION};
+    /* A file without a change is the base itself, byte for byte. */
+    if (run->job->no_stamp || run->merged.n == 0)
+        return KE_OK;
+    KE_TRY(ke__record_stamp(cx, &s->record, run));
+    KE_TRY(ke__alloc(cx, &s->edits, n + 1, sizeof *s->edits));
+    for (size_t i = 0; i < n; i++)
+        s->edits[i] = ke_model_edit_get(run->model, i);
+    s->edits[n] = s->record;
+    s->items[0] = (ke__gguf_stamp){"knowedit.version", &s->version, 1, false};
+    s->items[1] = (ke__gguf_stamp){"knowedit.edits", s->edits, n + 1, true};
+    s->n = 2;
+done:
+    return st;
+}
+
+/* Ask every fact of the written file, as any program would open it. */
+static ke_status ask_written(ke_ctx *cx, ke__run *run, const char *path)
+{
+    ke_status st = KE_OK;
+    ke_model *written = NULL;
+    ke__verdict *verdicts = NULL;
+    size_t n = run->job->n_facts;
+
+    KE_TRY(ke__alloc(cx, &verdicts, n, sizeof *verdicts));
+    KE_TRY(ke_model_open(cx, &written, path));
+    KE_TRY(ke__ask(cx, verdicts, run, written, NULL, NULL, n));
+    for (size_t i = 0; i < n; i++) {
+        ke_fact_report *f = &run->report->facts[i];
+        if (f->took == verdicts[i].holds)
+            continue;
+        st = ke__fail(cx, KE_EIO, run->output_path,
+                      "the written file answers fact %zu otherwise than its values did in "
+                      "memory: \"%.60s\"; nothing was kept",
+                      i + 1, verdicts[i].answer.text);
+        goto done;
+    }
+done:
+    ke__verdicts_free(cx, verdicts, n);
+    ke__free(cx, verdicts);
+    ke_model_close(cx, written);
+    return st;
+}
+
+static ke_status write_model(ke_ctx *cx, ke__run *run, ke__out *out, ke_patch *patch)
+{
+    ke_status st = KE_OK;
+    stamps s = {0};
+    ke__map edited = {0};
+    char *path = NULL;
+
+    KE_TRY(stamps_new(cx, &s, run));
+    KE_TRY(ke__out_open(cx, out, run->output_path, run->job->force));
+    KE_TRY(ke__merged_write(cx, out, run->model, &run->merged, s.items, s.n));
+    KE_TRY(ke__out_sync(cx, out, run->report->sha256_output));
+    KE_TRY(ke__out_readable(cx, out, &path));
+    KE_TRY(ke__map_open(cx, &edited, path));
+    KE_TRY(ke__patch_set_undo(cx, patch, &run->model->file.map, &edited));
+    KE_TRY(ask_written(cx, run, path));
+done:
+    ke__map_close(cx, &edited);
+    ke__free(cx, path);
+    stamps_free(cx, &s);
+    return st;
+}
+
+/* The patch of a model that is being replaced stays beside the new one until the new model
+ * has its name: whatever happens in between, the model that is there has its patch. */
+static ke_status keep_old_patch(ke_ctx *cx, const ke__run *run, char **kept)
+{
+    *kept = NULL;
+    if (!run->output_path || !ke__file_exists(run->output_path) ||
+        !ke__file_exists(run->patch_path))
+        return KE_OK;
+    ke_status st = ke__format(cx, kept, "%s.prev", run->patch_path);
+    if (st != KE_OK)
+        return st;
+    /* One that is there already was left by a run that was killed here, and belongs to the
+     * model that still has its name. A file system without links: the patch moves. */
+    if (link(run->patch_path, *kept) != 0 && errno != EEXIST &&
+        rename(run->patch_path, *kept) != 0)
+        return ke__fail(cx, KE_EIO, *kept, "%s: the earlier patch cannot be kept: %s", *kept,
+                        strerror(errno));
+    return KE_OK;
+}
+
+static ke_status give_names(ke_ctx *cx, const ke__run *run, ke__out *model, ke__out *patch)
+{
+    ke_status st = KE_OK;
+    char *kept = NULL;
+    bool named = false;
+
+    KE_TRY(ke__check_cancel(cx));
+    KE_TRY(keep_old_patch(cx, run, &kept));
+    KE_TRY(ke__out_commit(cx, patch));
+    named = true;
+    if (run->output_path)
+        KE_TRY(ke__out_commit(cx, model));
+    if (kept)
+        unlink(kept);
+done:
+    if (st != KE_OK && kept)
+        rename(kept, run->patch_path);
+    else if (st != KE_OK && named)
+        unlink(run->patch_path);
+    ke__free(cx, kept);
+    return st;
+}
+
+/* All accepted changes as one patch. */
+static ke_status join_patches(ke_ctx *cx, ke_patch **out, const ke__run *run)
+{
+    ke_status st = KE_OK;
+    KE_TRY(ke__patch_new(cx, out));
+    for (size_t i = 0; i < run->n_patches; i++)
+        KE_TRY(ke__patch_join(cx, *out, run->patches[i]));
+done:
+    return st;
+}
+
+ke_status ke__outputs_write(ke_ctx *cx, ke__run *run)
+{
+    ke_status st = KE_OK;
+    ke_patch *patch = NULL;
+    char *meta = NULL, sha[65];
+    ke__out model_out = {.fd = -1}, patch_out = {.fd = -1};
+
+    if (!run->patch_path)
+        return KE_OK;
+    KE_TRY(join_patches(cx, &patch, run));
+    if (run->output_path)
+        KE_TRY(write_model(cx, run, &model_out, patch));
+    KE_TRY(ke__record_patch(cx, &meta, run));
+    KE_TRY(ke__patch_set_meta(cx, patch, meta));
+    KE_TRY(ke__out_open(cx, &patch_out, run->patch_path, run->replace_patch));
+    KE_TRY(ke__patch_write(cx, &patch_out, patch));
+    KE_TRY(ke__out_sync(cx, &patch_out, sha));
+    KE_TRY(give_names(cx, run, &model_out, &patch_out));
+    if (run->output_path)
+        KE_TRY(ke__strdup(cx, &run->report->output, run->output_path));
+    KE_TRY(ke__strdup(cx, &run->report->patch, run->patch_path));
+done:
+    if (!run->report->output)
+        run->report->sha256_output[0] = '\0';
+    ke__out_close(cx, &model_out);
+    ke__out_close(cx, &patch_out);
+    ke__free(cx, meta);
+    ke_patch_free(cx, patch);
+    return st;
+}

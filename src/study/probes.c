@@ -1,0 +1,199 @@
+/* Questions beside a fact: paraphrases, which should follow the edit, and neighbours, which
+ * should not. Those that the user did not give are made here; docs/verification.md has the
+ * rules. */
+#include "study/study.h"
+
+#include <string.h>
+
+#define N_NEIGHBOURS 5
+#define NEIGHBOUR_TOKENS 5 /* of an answer that is compared before and after */
+
+/* Subjects of several kinds, so that a few taken at even steps are mixed. */
+static const char *const others[] = {
+    "Albert Einstein", "Paris",          "Microsoft",         "Hamlet",        "Mount Everest",
+    "Marie Curie",     "Tokyo",          "Toyota",            "Titanic",       "the Nile",
+    "Isaac Newton",    "Canada",         "the BBC",           "Star Wars",     "the Great Wall",
+    "Frida Kahlo",     "Brazil",         "Harvard University", "Don Quixote",  "the Louvre",
+    "Charles Darwin",  "Sydney",         "Nintendo",          "The Beatles",   "Stonehenge",
+    "Nelson Mandela",  "Egypt",          "the Red Cross",     "Mona Lisa",     "Lake Victoria",
+    "Napoleon",        "Stockholm",      "Boeing",
+};
+#define N_OTHERS (sizeof others / sizeof others[0])
+#define STEP 8 /* no common factor with N_OTHERS: visits all of them */
+
+/* --- making ----------------------------------------------------------------------------- */
+
+static ke_status make_given(ke_ctx *cx, ke_probe_result *out, const char *prompt)
+{
+    *out = (ke_probe_result){0};
+    return ke__strdup(cx, &out->prompt, prompt);
+}
+
+static ke_status make_paraphrases(ke_ctx *cx, ke_fact_report *f, const ke_fact *fact)
+{
+    ke_status st = KE_OK;
+    size_t n = ke__trimmed(fact->prompt);
+    bool question = n > 0 && fact->prompt[n - 1] == '?';
+    /* Each ends as the prompt does, so that the same words have to follow. */
+    const char *const forms[] = {"This is well known. %s", "According to the encyclopedia: %s",
+                                 question ? "Question: %s\nAnswer:" : "Complete the text.\n\n%s"};
+    const size_t n_forms = sizeof forms / sizeof forms[0];
+
+    size_t given = fact->n_paraphrases;
+    KE_TRY(ke__alloc(cx, &f->paraphrases, given ? given : n_forms, sizeof *f->paraphrases));
+    for (; f->n_paraphrases < given; f->n_paraphrases++)
+        KE_TRY(make_given(cx, &f->paraphrases[f->n_paraphrases],
+                          fact->paraphrases[f->n_paraphrases]));
+    for (; given == 0 && f->n_paraphrases < n_forms; f->n_paraphrases++) {
+        ke_probe_result *p = &f->paraphrases[f->n_paraphrases];
+        const char *hole = strstr(forms[f->n_paraphrases], "%s");
+        p->made = true;
+        KE_TRY(ke__format(cx, &p->prompt, "%.*s%s%s", (int)(hole - forms[f->n_paraphrases]),
+                          forms[f->n_paraphrases], fact->prompt, hole + 2));
+    }
+done:
+    return st;
+}
+
+/* FNV-1a: another subject starts elsewhere in the list. */
+static size_t hash(const char *text)
+{
+    uint64_t h = 0xcbf29ce484222325U;
+    for (; *text; text++)
+        h = (h ^ (unsigned char)*text) * 0x100000001b3U;
+    return (size_t)(h % N_OTHERS);
+}
+
+static bool mentions(const char *text, const char *other)
+{
+    return strstr(text, other) || strstr(other, text);
+}
+
+/* The prompt with every place of `subject` taken by `other`. */
+static ke_status replace_all(ke_ctx *cx, char **out, const char *prompt, const char *subject,
+                             const char *other)
+{
+    ke_status st = KE_OK;
+    ke__text text = {0};
+    for (const char *at = prompt, *hit; at; at = hit ? hit + strlen(subject) : NULL) {
+        hit = strstr(at, subject);
+        KE_TRY(ke__text_add(cx, &text, at, hit ? (size_t)(hit - at) : strlen(at)));
+        if (hit)
+            KE_TRY(ke__text_add(cx, &text, other, strlen(other)));
+    }
+    *out = text.data;
+    text.data = NULL;
+done:
+    ke__free(cx, text.data);
+    return st;
+}
+
+static ke_status make_neighbours(ke_ctx *cx, ke_fact_report *f, const ke_fact *fact)
+{
+    ke_status st = KE_OK;
+    size_t given = fact->n_neighbours;
+    KE_TRY(ke__alloc(cx, &f->neighbours, given ? given : N_NEIGHBOURS, sizeof *f->neighbours));
+    for (; f->n_neighbours < given; f->n_neighbours++)
+        KE_TRY(make_given(cx, &f->neighbours[f->n_neighbours],
+                          fact->neighbours[f->n_neighbours].prompt));
+    for (size_t i = 0, at = hash(fact->subject);
+         given == 0 && i < N_OTHERS && f->n_neighbours < N_NEIGHBOURS;
+         i++, at = (at + STEP) % N_OTHERS) {
+        ke_probe_result *p = &f->neighbours[f->n_neighbours];
+        if (mentions(fact->prompt, others[at]) || mentions(fact->target, others[at]))
+            continue;
+        p->made = true;
+        KE_TRY(replace_all(cx, &p->prompt, fact->prompt, fact->subject, others[at]));
+        f->n_neighbours++;
+    }
+done:
+    return st;
+}
+
+ke_status ke__probes_make(ke_ctx *cx, ke__run *run)
+{
+    ke_status st = KE_OK;
+    for (size_t i = 0; i < run->job->n_facts; i++) {
+        KE_TRY(make_paraphrases(cx, &run->report->facts[i], &run->job->facts[i]));
+        KE_TRY(make_neighbours(cx, &run->report->facts[i], &run->job->facts[i]));
+    }
+done:
+    return st;
+}
+
+/* --- asking --------------------------------------------------------------------------------- */
+
+static ke_status ask_probes(ke_ctx *cx, const ke__run *run, const ke_stack *edits,
+                            ke_probe_result *probes, size_t n, size_t max_tokens, bool after)
+{
+    ke_status st = KE_OK;
+    const char **prompts = NULL;
+    char **texts = NULL;
+
+    KE_TRY(ke__alloc(cx, &prompts, n, sizeof *prompts));
+    KE_TRY(ke__alloc(cx, &texts, n, sizeof *texts));
+    for (size_t i = 0; i < n; i++)
+        prompts[i] = probes[i].prompt;
+    KE_TRY(ke__continue(cx, texts, run, edits, prompts, n, max_tokens));
+    for (size_t i = 0; i < n; i++)
+        *(after ? &probes[i].after : &probes[i].before) = texts[i];
+done:
+    ke__free(cx, prompts);
+    ke__free(cx, texts);
+    return st;
+}
+
+static ke_status ask_all(ke_ctx *cx, ke__run *run, const ke_stack *edits, bool after)
+{
+    ke_status st = KE_OK;
+    for (size_t i = 0; i < run->report->n_facts; i++) {
+        ke_fact_report *f = &run->report->facts[i];
+        KE_TRY(ke__progress(cx, after ? "probes after" : "probes before", i,
+                            run->report->n_facts));
+        KE_TRY(ask_probes(cx, run, edits, f->paraphrases, f->n_paraphrases,
+                          run->questions[i].max_tokens, after));
+        KE_TRY(ask_probes(cx, run, edits, f->neighbours, f->n_neighbours, NEIGHBOUR_TOKENS,
+                          after));
+    }
+done:
+    return st;
+}
+
+ke_status ke__probes_before(ke_ctx *cx, ke__run *run)
+{
+    return ask_all(cx, run, NULL, false);
+}
+
+/* The part of an answer that counts: its first line. */
+static size_t first_line(const char *text)
+{
+    return strcspn(text, "\r\n");
+}
+
+static bool same_answer(const char *a, const char *b)
+{
+    a = ke__skip_space(a);
+    b = ke__skip_space(b);
+    size_t n = first_line(a);
+    return n == first_line(b) && memcmp(a, b, n) == 0;
+}
+
+ke_status ke__probes_after(ke_ctx *cx, ke__run *run, const ke_stack *edits)
+{
+    ke_status st = ask_all(cx, run, edits, true);
+    for (size_t i = 0; st == KE_OK && i < run->report->n_facts; i++) {
+        ke_fact_report *f = &run->report->facts[i];
+        f->n_success = f->n_kept = 0;
+        for (size_t k = 0; k < f->n_paraphrases; k++) {
+            ke_probe_result *p = &f->paraphrases[k];
+            p->ok = ke_target_holds(p->after, run->job->facts[i].target);
+            f->n_success += p->ok;
+        }
+        for (size_t k = 0; k < f->n_neighbours; k++) {
+            ke_probe_result *p = &f->neighbours[k];
+            p->ok = same_answer(p->before, p->after);
+            f->n_kept += p->ok;
+        }
+    }
+    return st;
+}

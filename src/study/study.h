@@ -1,0 +1,137 @@
+/* One edit job, step by step: ke_edit_run() in job.c calls the steps in the order below, and
+ * all of them share its state. */
+#ifndef KE_STUDY_STUDY_H
+#define KE_STUDY_STUDY_H
+
+#include "edit/edit.h"
+#include "eval/harm.h"
+#include "knowedit/study.h"
+#include "patch/patch.h"
+
+/* Lead in logits that every token of a target must have over the next best, and the best
+ * harmless token after it over the best that would go on with the word. Why this number:
+ * docs/verification.md. */
+#define KE__MARGIN 1.0F
+
+/* A fact's prompt and target as token ids. `scored` is prompt, blank and target as one text:
+ * its first n_before ids are the prompt's (or fewer, where the prompt's last token merges
+ * with the target) and the rest are the target's. */
+typedef struct ke__question {
+    int32_t *prompt;
+    size_t n_prompt;
+    int32_t *scored;
+    size_t n_scored, n_before;
+    size_t max_tokens; /* that say whether the target is there and where it ends */
+} ke__question;
+
+/* A fact's answer and whether it states the target. */
+typedef struct ke__verdict {
+    ke_answer answer;
+    bool holds;
+} ke__verdict;
+
+typedef struct ke__run {
+    const ke_edit_job *job;
+    ke_model *model;
+    ke_edit_report *report;
+    ke__question *questions; /* [n_facts] */
+    uint8_t *breaks;         /* [V] whether a token goes on with a word, see ask.c */
+    ke_stack *stack;         /* the accepted patches, in f32 */
+    ke_patch **patches;      /* [n_patches] them, owned */
+    size_t n_patches, patches_room;
+    const char *type_name;   /* "auto", "same" or the type's */
+    const ke__dtype_traits *type; /* of a named type */
+    ke__merged merged;       /* what the file will hold */
+    char *output_path, *patch_path; /* NULL: not written */
+    bool replace_patch;             /* one that is there may be replaced */
+    double lap;
+} ke__run;
+
+/* Add the time since the last call to *slot. */
+void ke__run_lap(ke__run *run, double *slot);
+/* A line of talk. */
+KE_MUST_CHECK ke_status ke__run_say(ke_ctx *cx, const ke__run *run, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* --- outputs.c: where things go, before work and after -------------------------------- */
+
+/* Settle run->output_path and run->patch_path, and refuse what could not be written. */
+KE_MUST_CHECK ke_status ke__outputs_check(ke_ctx *cx, ke__run *run);
+/* Write the edited model and the patch, ask the facts in the written file, then give both
+ * their names: patch first. Nothing gets a name if a fact no longer holds there. */
+KE_MUST_CHECK ke_status ke__outputs_write(ke_ctx *cx, ke__run *run);
+
+/* --- ask.c: what a model says ----------------------------------------------------------- */
+
+KE_MUST_CHECK ke_status ke__questions_new(ke_ctx *cx, ke__run *run);
+void ke__questions_free(ke_ctx *cx, ke__run *run);
+/* Ask the facts which[0..n) (NULL: all n) of `model`, a copy of run->model or an edit of it;
+ * out[n] is freed by ke__verdicts_free(). */
+KE_MUST_CHECK ke_status ke__ask(ke_ctx *cx, ke__verdict *out, const ke__run *run,
+                                const ke_model *model, const ke_stack *edits,
+                                const size_t *which, size_t n);
+void ke__verdicts_free(ke_ctx *cx, ke__verdict *verdicts, size_t n);
+/* Continuations of texts, each prompted as a fact's prompt is; texts[n] are the caller's. */
+KE_MUST_CHECK ke_status ke__continue(ke_ctx *cx, char **out, const ke__run *run,
+                                     const ke_stack *edits, const char *const *prompts,
+                                     size_t n, size_t max_tokens);
+
+/* --- attempts.c: from facts to patches ------------------------------------------------- */
+
+/* Ask facts on the values that a file would hold with edited tensors of `type` (NULL: the
+ * types they have). */
+KE_MUST_CHECK ke_status ke__ask_merged(ke_ctx *cx, ke__verdict *out, ke__run *run,
+                                       const ke__dtype_traits *type, const size_t *which,
+                                       size_t n);
+/* Edit every fact that does not hold yet, climbing the method's ladder. */
+KE_MUST_CHECK ke_status ke__edit_all(ke_ctx *cx, ke__run *run);
+
+/* --- types.c ------------------------------------------------------------------------------ */
+
+/* Choose the type of edited tensors; fills run->merged, the reasons and the answers after. */
+KE_MUST_CHECK ke_status ke__type_choose(ke_ctx *cx, ke__run *run);
+
+/* --- probes.c: paraphrases and neighbours ------------------------------------------------- */
+
+KE_MUST_CHECK ke_status ke__probes_make(ke_ctx *cx, ke__run *run);
+/* Their answers before, then (edits not NULL) after, with the counts. */
+KE_MUST_CHECK ke_status ke__probes_before(ke_ctx *cx, ke__run *run);
+KE_MUST_CHECK ke_status ke__probes_after(ke_ctx *cx, ke__run *run, const ke_stack *edits);
+
+/* --- record.c: what file and patch say about the edit ------------------------------------ */
+
+/* The stamp: one JSON object on one line. Caller frees. */
+KE_MUST_CHECK ke_status ke__record_stamp(ke_ctx *cx, char **out, const ke__run *run);
+/* The patch's meta object. */
+KE_MUST_CHECK ke_status ke__record_patch(ke_ctx *cx, char **out, const ke__run *run);
+
+/* --- json_text.c ---------------------------------------------------------------------------- */
+
+/* A JSON string of text that may hold anything: what is not UTF-8 becomes U+FFFD. NULL text
+ * is null; NULL is returned if memory is short. */
+json_t *ke__json_string(const char *text);
+/* null for a number that JSON cannot say. */
+json_t *ke__json_number(double value);
+/* The text of `value` (consumed), or KE_ENOMEM if it is NULL. */
+KE_MUST_CHECK ke_status ke__json_dump(ke_ctx *cx, char **out, json_t *value);
+/* Set key to a value (consumed); false if either is NULL. */
+bool ke__json_set(json_t *object, const char *key, json_t *value);
+bool ke__json_add(json_t *array, json_t *value);
+/* `value` if all went well, else NULL (and it is dropped). */
+json_t *ke__json_done(json_t *value, bool ok);
+
+/* --- report.c --------------------------------------------------------------------------------- */
+
+json_t *ke__json_layers(const ke_edit_report *report);
+json_t *ke__json_tensors(const ke_edit_report *report);
+
+/* --- holds.c --------------------------------------------------------------------------------- */
+
+/* `text` without the white space (Unicode's) that it begins with. */
+const char *ke__skip_space(const char *text);
+/* Bytes of `text` without the white space that it ends with. */
+size_t ke__trimmed(const char *text);
+/* Whether a letter or a digit stands at `text`. */
+bool ke__at_word(const char *text);
+
+#endif

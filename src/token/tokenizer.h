@@ -1,0 +1,120 @@
+/* The parts of a tokenizer, shared by the files of this folder only.
+ *
+ * A model (gpt2, ...) knows how a stretch of plain text becomes ids; what is the same for
+ * all of them (vocabulary, special tokens, BOS and EOS, spans) is in token.c and vocab.c.
+ */
+#ifndef KE_TOKEN_TOKENIZER_H
+#define KE_TOKEN_TOKENIZER_H
+
+#include "token/token.h"
+
+/* --- vocab.c: the strings and what is special about them ------------------------- */
+
+enum {
+    KE__TOKEN_CONTROL = 1, /* found in a text only when special tokens are asked for */
+    KE__TOKEN_USER = 2,    /* found in every text, before anything else */
+    KE__TOKEN_RAW = 4,     /* prints its text as it stands in the file */
+    KE__TOKEN_END = 8,     /* generation stops here */
+    KE__TOKEN_LSTRIP = 16, /* takes the white space before it along */
+    KE__TOKEN_RSTRIP = 32  /* and after it */
+};
+
+typedef struct ke__vocab_slot {
+    uint32_t hash;
+    int32_t id_plus_1; /* 0: empty */
+} ke__vocab_slot;
+
+typedef struct ke__vocab {
+    size_t n;
+    ke__gguf_str *text;    /* [n] as in the file, whose map they lie in */
+    uint8_t *flags;        /* [n] KE__TOKEN_... */
+    ke__vocab_slot *slots; /* [mask + 1] open addressing, at most two thirds full */
+    size_t mask;
+    int32_t *special; /* [n_special] CONTROL or USER, longest text first */
+    size_t n_special;
+} ke__vocab;
+
+KE_MUST_CHECK ke_status ke__vocab_load(ke_ctx *cx, ke__vocab *v, const ke__gguf *g);
+void ke__vocab_free(ke_ctx *cx, ke__vocab *v);
+/* The id of a text, and of a followed by b, or -1. */
+int32_t ke__vocab_find(const ke__vocab *v, ke__gguf_str text);
+int32_t ke__vocab_find_pair(const ke__vocab *v, ke__gguf_str a, ke__gguf_str b);
+/* Ids named by keys; -1 if the file names none. */
+KE_MUST_CHECK ke_status ke__vocab_id(ke_ctx *cx, const ke__vocab *v, const ke__gguf *g,
+                                     const char *key, int32_t *id);
+/* The array at `key`, which must be one of `item`s. */
+KE_MUST_CHECK ke_status ke__token_array(ke_ctx *cx, const ke__gguf *g, const char *key,
+                                        ke__gguf_type item, const ke__gguf_kv **out);
+
+/* Slots of an open-addressing table for n entries: a power of two, 3/2 n and more. */
+KE_MUST_CHECK ke_status ke__table_room(ke_ctx *cx, const char *key, uint64_t n,
+                                       size_t *slots);
+
+/* --- split.c: how a text is cut into words before merging ------------------------ */
+
+enum { KE__SPLIT_PATTERNS = 4 };
+
+/* One name that tokenizer.ggml.pre may have. */
+typedef struct ke__split {
+    const char *name;
+    const char *const *patterns; /* up to KE__SPLIT_PATTERNS, NULL-terminated if fewer */
+    bool ignore_merges; /* a word that is a token is that token, whatever the merges say */
+    bool add_bos;       /* where the file doesn't say */
+} ke__split;
+
+/* NULL if unknown. */
+const ke__split *ke__split_find(ke__gguf_str name);
+
+typedef struct ke__splitter ke__splitter; /* compiled; read-only in use */
+KE_MUST_CHECK ke_status ke__splitter_new(ke_ctx *cx, ke__splitter **out,
+                                         const ke__split *split);
+void ke__splitter_free(ke_ctx *cx, ke__splitter *sp);
+
+/* What one call needs to match with. */
+KE_MUST_CHECK ke_status ke__split_match_new(ke_ctx *cx, void **match);
+void ke__split_match_free(void *match);
+
+typedef ke_status (*ke__word_fn)(void *payload, size_t from, size_t to);
+/* Call word() for every word of text[from, to), in order. */
+KE_MUST_CHECK ke_status ke__splitter_run(ke_ctx *cx, const ke__splitter *sp, void *match,
+                                         const char *text, size_t from, size_t to,
+                                         ke__word_fn word, void *payload);
+
+/* --- the models ------------------------------------------------------------------ */
+
+/* One call of ke__tokenize_spans(). */
+typedef struct ke__encoder {
+    ke_ctx *cx;
+    const ke_tokenizer *tok;
+    const char *text;
+    int32_t *ids; /* [room], n used */
+    size_t *ends;
+    size_t n, room;
+    void *scratch; /* the model's own, made by its first encode() */
+} ke__encoder;
+KE_MUST_CHECK ke_status ke__encoder_push(ke__encoder *e, int32_t id, size_t end);
+
+/* One value of tokenizer.ggml.model. */
+typedef struct ke__token_model {
+    const char *name;
+    /* Fill tok->data and tok->piece; the vocabulary is loaded. */
+    ke_status (*load)(ke_ctx *cx, ke_tokenizer *tok, const ke__gguf *g);
+    void (*free)(ke_ctx *cx, ke_tokenizer *tok); /* of a half-loaded one too */
+    /* Push the ids of text[from, to), which holds no special token. */
+    ke_status (*encode)(ke__encoder *e, size_t from, size_t to);
+    void (*free_scratch)(ke__encoder *e);
+} ke__token_model;
+
+extern const ke__token_model ke__token_bpe;
+
+struct ke_tokenizer {
+    const ke__token_model *model;
+    void *data; /* the model's */
+    char name[64];
+    ke__vocab vocab;
+    ke__gguf_str *piece; /* [n] the bytes that each id stands for */
+    int32_t bos, eos;
+    bool add_bos, add_eos;
+};
+
+#endif
