@@ -32,7 +32,7 @@ FUZZ    := $(call programs,tests/fuzz/fuzz_*.c)
 MODEL_TESTS := $(call programs,tests/oracle/test_*.c)
 EXAMPLES    := $(call programs,examples/*.c)
 HOUSE   := $(wildcard tools/check_*.sh) # layers, symbols, calls, headers, metrics
-CLI_TESTS   := $(wildcard tests/cli/*.sh)
+CLI_TESTS   := $(call programs,tests/cli/test_*.c)
 # What runs threads of ours, for ThreadSanitizer.
 TSAN_TESTS  ?= $(filter %_threads %_ctx %_memory %_ops %_pass %_generate %_second_moment \
                  %_covariance,$(TESTS))
@@ -42,7 +42,7 @@ TSAN_TESTS  ?= $(filter %_threads %_ctx %_memory %_ops %_pass %_generate %_secon
 .SECONDARY:
 all: $(BUILD)/knowedit lib
 lib: $(BUILD)/libknowedit.a $(BUILD)/libknowedit.so
-tests: all $(TESTS) $(FUZZ) $(EXAMPLES)
+tests: all $(TESTS) $(FUZZ) $(CLI_TESTS) $(EXAMPLES)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -117,4 +117,4 @@ clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT:.o=.d) $(TESTS:=.d) $(MODEL_TESTS:=.d) \
-         $(FUZZ:=.d) $(EXAMPLES:=.d)
+         $(FUZZ:=.d) $(CLI_TESTS:=.d) $(EXAMPLES:=.d)

@@ -83,7 +83,7 @@ typedef struct ke_ctx_opts {
     uint64_t mem_limit_bytes;  /**< 0: what the machine has free. */
 } ke_ctx_opts;
 
-/** A new context, or NULL if memory is short or `opts` names an unknown isa. */
+/** A new context, or NULL if memory is short or `opts` or $KE_ISA names an unknown isa. */
 KE_API ke_ctx *ke_ctx_new(const ke_ctx_opts *opts);
 /** Free a context; NULL is fine. Everything made with it must be freed before. */
 KE_API void ke_ctx_free(ke_ctx *cx);
@@ -92,7 +92,10 @@ KE_API void ke_ctx_free(ke_ctx *cx);
 KE_API const char *ke_ctx_message(const ke_ctx *cx);
 /** Where: a file, a tensor, a setting; "" if nowhere in particular. */
 KE_API const char *ke_ctx_where(const ke_ctx *cx);
-/** Ask the running call to stop; it returns KE_ECANCELED. Safe in a signal handler. */
+/**
+ * Ask the running call to stop; it returns KE_ECANCELED and the context serves on.
+ * Safe in a signal handler and from other threads.
+ */
 KE_API void ke_ctx_cancel(ke_ctx *cx);
 /** Largest number of bytes allocated at once so far (mapped files not counted). */
 KE_API uint64_t ke_ctx_peak_bytes(const ke_ctx *cx);

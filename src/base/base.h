@@ -1,5 +1,6 @@
 /* What every layer stands on: context, errors, memory, threads. Knows nothing above.
- * JSON is used through jansson directly; files, hashes and text are in their own headers. */
+ * JSON is used through jansson directly; files, hashes and text are in their own headers.
+ */
 #ifndef KE_BASE_BASE_H
 #define KE_BASE_BASE_H
 
@@ -8,26 +9,28 @@
 #include <stdarg.h>
 
 struct ke_ctx {
-    ke_ctx_opts opts;      /* as given, with defaults filled in */
-    char message[512];     /* written once by whoever detects the fault */
+    ke_ctx_opts opts;  /* as given, with defaults filled in */
+    char message[512]; /* written once by whoever detects the fault */
     char where[256];
     volatile int canceled; /* set by ke_ctx_cancel(), read by every long loop */
     uint64_t live_bytes;   /* atomic: blocks may be allocated inside a parallel region */
     uint64_t peak_bytes;
 };
 
-#define KE_TRY(expr)                                                                     \
-    do {                                                                                 \
-        st = (expr);                                                                     \
-        if (st != KE_OK)                                                                 \
-            goto done;                                                                   \
+#define KE_TRY(expr)                                                                       \
+    do {                                                                                   \
+        st = (expr);                                                                       \
+        if (st != KE_OK)                                                                   \
+            goto done;                                                                     \
     } while (0)
 
-/* Record an error and return its status. `where` may be NULL. Not from parallel regions. */
+/* Record an error and return its status. `where` may be NULL. Of several in a parallel
+ * region, the last is kept. */
 ke_status ke__fail(ke_ctx *cx, ke_status st, const char *where, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* KE_ECANCELED (with its message) once the caller asked to stop, else KE_OK. */
+/* KE_ECANCELED (with its message), once, after the caller asked to stop; else KE_OK. Pass
+ * it on: a second look says KE_OK again. */
 KE_MUST_CHECK ke_status ke__check_cancel(ke_ctx *cx);
 /* Report progress and look at the cancel flag. */
 KE_MUST_CHECK ke_status ke__progress(ke_ctx *cx, const char *what, uint64_t done,
@@ -58,7 +61,8 @@ typedef struct ke__text {
     char *data; /* NUL-terminated once anything was appended; freed with ke__free() */
     size_t bytes, room;
 } ke__text;
-KE_MUST_CHECK ke_status ke__text_add(ke_ctx *cx, ke__text *t, const char *data, size_t bytes);
+KE_MUST_CHECK ke_status ke__text_add(ke_ctx *cx, ke__text *t, const char *data,
+                                     size_t bytes);
 KE_MUST_CHECK ke_status ke__text_addf(ke_ctx *cx, ke__text *t, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

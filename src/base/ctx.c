@@ -7,13 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_THREADS 1024 /* beyond any machine; keeps a wild number from the thread runtime */
+#define MAX_THREADS                                                                        \
+    1024 /* beyond any machine; keeps a wild number from the thread runtime */
 
 const char *ke_status_text(ke_status st)
 {
     switch (st) {
-#define CASE(name, value, text)                                                               \
-    case KE_##name:                                                                           \
+#define CASE(name, value, text)                                                            \
+    case KE_##name:                                                                        \
         return text;
         KE_STATUS_MAP(CASE)
 #undef CASE
@@ -24,8 +25,8 @@ const char *ke_status_text(ke_status st)
 const char *ke_status_name(ke_status st)
 {
     switch (st) {
-#define CASE(name, value, text)                                                               \
-    case KE_##name:                                                                           \
+#define CASE(name, value, text)                                                            \
+    case KE_##name:                                                                        \
         return #name;
         KE_STATUS_MAP(CASE)
 #undef CASE

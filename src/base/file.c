@@ -10,7 +10,9 @@
 
 static const char *kind_of(mode_t mode)
 {
-    return S_ISDIR(mode) ? "a folder" : S_ISREG(mode) ? "a file" : "a device, pipe or socket";
+    return S_ISDIR(mode)   ? "a folder"
+           : S_ISREG(mode) ? "a file"
+                           : "a device, pipe or socket";
 }
 
 ke_status ke__map_open(ke_ctx *cx, ke__map *out, const char *path)
@@ -33,8 +35,8 @@ ke_status ke__map_open(ke_ctx *cx, ke__map *out, const char *path)
     KE_TRY(ke__strdup(cx, &out->path, path));
     data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED) {
-        st = ke__fail(cx, KE_EIO, path, "cannot map %lld bytes: %s", (long long)info.st_size,
-                      strerror(errno));
+        st = ke__fail(cx, KE_EIO, path, "cannot map %lld bytes: %s",
+                      (long long)info.st_size, strerror(errno));
         goto done;
     }
     out->data = data;
@@ -88,7 +90,8 @@ ke_status ke__file_read(ke_ctx *cx, char **out, size_t *bytes, const char *path,
         }
         used += (size_t)n;
         if (used > max_bytes) {
-            st = ke__fail(cx, KE_EFORMAT, path, "the file has more than %zu bytes", max_bytes);
+            st = ke__fail(cx, KE_EFORMAT, path, "the file has more than %zu bytes",
+                          max_bytes);
             goto done;
         }
         if (n == 0)
@@ -128,7 +131,8 @@ static ke_status make_folders(ke_ctx *cx, char *path)
         *slash = '\0';
         int failed = mkdir(path, 0777) != 0 && errno != EEXIST;
         if (failed)
-            return ke__fail(cx, KE_EIO, path, "cannot make the folder: %s", strerror(errno));
+            return ke__fail(cx, KE_EIO, path, "cannot make the folder: %s",
+                            strerror(errno));
         *slash = kept;
         if (kept == '\0')
             return KE_OK;
@@ -144,12 +148,14 @@ ke_status ke__cache_folder(ke_ctx *cx, char **out)
     *out = NULL;
     if (own && *own) {
         KE_TRY(ke__strdup(cx, out, own));
-    } else if (xdg && xdg[0] == '/') { /* a relative one is to be ignored, says its standard */
+    } else if (xdg &&
+               xdg[0] == '/') { /* a relative one is to be ignored, says its standard */
         KE_TRY(ke__format(cx, out, "%s/knowedit", xdg));
     } else if (home && *home) {
         KE_TRY(ke__format(cx, out, "%s/.cache/knowedit", home));
     } else {
-        st = ke__fail(cx, KE_ENOENT, "cache", "no cache folder: $KNOWEDIT_CACHE and $HOME unset");
+        st = ke__fail(cx, KE_ENOENT, "cache",
+                      "no cache folder: $KNOWEDIT_CACHE and $HOME unset");
         goto done;
     }
     KE_TRY(make_folders(cx, *out));

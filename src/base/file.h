@@ -39,14 +39,16 @@ typedef struct ke__out {
     size_t buffered;
 } ke__out;
 /* KE_EEXIST if path exists and !force; KE_EIO if the folder can't be written. */
-KE_MUST_CHECK ke_status ke__out_open(ke_ctx *cx, ke__out *out, const char *path, bool force);
+KE_MUST_CHECK ke_status ke__out_open(ke_ctx *cx, ke__out *out, const char *path,
+                                     bool force);
 KE_MUST_CHECK ke_status ke__out_write(ke_ctx *cx, ke__out *out, const void *data,
                                       size_t bytes);
 /* Flush and sync; the hash of everything written. The file can be renamed after. */
 KE_MUST_CHECK ke_status ke__out_sync(ke_ctx *cx, ke__out *out, char sha256[65]);
 /* Give it its name (replacing an existing file only with force), and sync the folder. */
 KE_MUST_CHECK ke_status ke__out_commit(ke_ctx *cx, ke__out *out);
-void ke__out_close(ke_ctx *cx, ke__out *out); /* drop it if not committed; {.fd=-1} is fine */
+void ke__out_close(ke_ctx *cx,
+                   ke__out *out); /* drop it if not committed; {.fd=-1} is fine */
 /* A path under which an uncommitted, synced output can be read ("/proc/self/fd/N" or the
  * temporary name), so that what was written is checked before it is named. */
 KE_MUST_CHECK ke_status ke__out_readable(ke_ctx *cx, const ke__out *out, char **path);

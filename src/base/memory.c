@@ -21,12 +21,13 @@
 
 /* A block as the hook gives it (16-byte aligned at least) and as callers see it:
  *
- *     raw             data - 64      data (64-aligned)      data + bytes     raw + bytes + 112
- *     | 0..48 unused  | struct block | the caller's         | the rest of 48 |
- */
-#define ALIGN    ((size_t)64)
-#define OVERHEAD (ALIGN + 48)
-#define HUGE_PAGE     ((size_t)2 << 20)
+ *     raw              data - 64        data                  data + bytes
+ *     | 0..48 unused   | struct block   | the caller's bytes  | the rest of the 48 |
+ *
+ * where data is the first multiple of 64 that leaves room for the 64 bytes before it. */
+#define ALIGN     ((size_t)64)
+#define OVERHEAD  (ALIGN + 48)
+#define HUGE_PAGE ((size_t)2 << 20)
 
 struct block {
     void *raw;
@@ -43,7 +44,8 @@ void *ke__alloc_libc(void *payload, void *ptr, size_t old_bytes, size_t new_byte
     if (new_bytes < 2 * HUGE_PAGE || old_bytes >= 2 * HUGE_PAGE)
         return realloc(ptr, new_bytes);
     /* Page faults of 4 KiB would cost more than the work on a fresh large block. */
-    void *fresh = aligned_alloc(HUGE_PAGE, (new_bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
+    void *fresh =
+        aligned_alloc(HUGE_PAGE, (new_bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
     if (!fresh)
         return realloc(ptr, new_bytes);
     madvise(fresh, new_bytes, MADV_HUGEPAGE);
@@ -60,7 +62,7 @@ static struct block *block_of(void *ptr)
 
 static char *align_up(char *raw)
 {
-    return raw + ALIGN + (-(uintptr_t)raw & (ALIGN - 1));
+    return raw + ALIGN + (-(uintptr_t)raw & (ALIGN - 1)); /* raw is a multiple of 16 */
 }
 
 /* The sanitizer then sees an overrun of the caller's bytes, not only of the raw block. */
@@ -68,7 +70,8 @@ static char *seal(char *raw, size_t bytes)
 {
     char *data = align_up(raw);
     *block_of(data) = (struct block){.raw = raw, .bytes = bytes};
-    ASAN_POISON_MEMORY_REGION(data + bytes, (size_t)(raw + bytes + OVERHEAD - (data + bytes)));
+    ASAN_POISON_MEMORY_REGION(data + bytes,
+                              (size_t)(raw + bytes + OVERHEAD - (data + bytes)));
     return data;
 }
 
@@ -85,7 +88,8 @@ static void count(ke_ctx *cx, size_t more, size_t less)
 static ke_status no_memory(ke_ctx *cx, size_t n, size_t size)
 {
     return ke__fail(cx, KE_ENOMEM, NULL,
-                    "out of memory: no block of %zu x %zu bytes, %llu bytes in use", n, size,
+                    "out of memory: no block of %zu x %zu bytes, %llu bytes in use", n,
+                    size,
                     (unsigned long long)__atomic_load_n(&cx->live_bytes, __ATOMIC_RELAXED));
 }
 
@@ -102,8 +106,8 @@ ke_status ke__resize(ke_ctx *cx, void *io, size_t n, size_t size)
         old_at = (size_t)(data - raw);
         ASAN_UNPOISON_MEMORY_REGION(raw, old_bytes + OVERHEAD);
     }
-    char *fresh = cx->opts.alloc(cx->opts.alloc_payload, raw,
-                                 raw ? old_bytes + OVERHEAD : 0, total);
+    char *fresh =
+        cx->opts.alloc(cx->opts.alloc_payload, raw, raw ? old_bytes + OVERHEAD : 0, total);
     if (!fresh) {
         if (raw)
             seal(raw, old_bytes);

@@ -1,7 +1,8 @@
 /* Outputs that appear whole or not at all.
  *
- * Without a name (O_TMPFILE) a killed process leaves nothing behind. Where the file system or
- * a missing /proc does not allow that, the file bears a hidden name beside its target. */
+ * Without a name (O_TMPFILE) a killed process leaves nothing behind. Where the file system
+ * or a missing /proc does not allow that, the file bears a hidden name beside its target.
+ */
 #include "base/fault.h"
 #include "base/file.h"
 
@@ -46,11 +47,13 @@ static ke_status check_target(ke_ctx *cx, const ke__out *out)
     struct stat info;
     size_t bytes = strlen(out->path);
     if (bytes == 0 || out->path[bytes - 1] == '/')
-        return ke__fail(cx, KE_EIO, out->path, "the output path ends without a file's name");
+        return ke__fail(cx, KE_EIO, out->path,
+                        "the output path ends without a file's name");
     if (lstat(out->path, &info) != 0)
         return KE_OK;
     if (S_ISDIR(info.st_mode))
-        return ke__fail(cx, KE_EIO, out->path, "the output is a folder, a file is expected");
+        return ke__fail(cx, KE_EIO, out->path,
+                        "the output is a folder, a file is expected");
     if (!S_ISREG(info.st_mode) && !S_ISLNK(info.st_mode))
         return ke__fail(cx, KE_EIO, out->path, "the output is not a regular file");
     if (!out->force)
@@ -72,7 +75,6 @@ static ke_status hidden_name(ke_ctx *cx, char **name, const char *folder, const 
                       (unsigned)(ke__rng_next(&rng) >> 32));
 }
 
-/* Names nothing that exists: `make` is tried with a fresh hidden name until that holds. */
 static ke_status open_hidden(ke_ctx *cx, ke__out *out, const char *folder)
 {
     for (int tries = 0;; tries++) {
@@ -83,11 +85,12 @@ static ke_status open_hidden(ke_ctx *cx, ke__out *out, const char *folder)
         out->fd = ke__sys.open(out->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (out->fd >= 0)
             return KE_OK;
+        int reason = errno; /* freeing may change it */
         ke__free(cx, out->temp);
         out->temp = NULL;
-        if (errno != EEXIST || tries == 100)
-            return ke__fail(cx, KE_EIO, out->path, "cannot write to the folder %s: %s", folder,
-                            strerror(errno));
+        if (reason != EEXIST || tries == 100)
+            return ke__fail(cx, KE_EIO, out->path, "cannot write to the folder %s: %s",
+                            folder, strerror(reason));
     }
 }
 
@@ -209,24 +212,27 @@ static ke_status link_hidden(ke_ctx *cx, ke__out *out, const char *folder)
         ke_status st = hidden_name(cx, &out->temp, folder, out->path);
         if (st != KE_OK || link_as(out, out->temp) == 0)
             return st;
+        int reason = errno; /* freeing may change it */
         ke__free(cx, out->temp);
         out->temp = NULL;
-        if (errno != EEXIST || tries == 100)
+        if (reason != EEXIST || tries == 100)
             return ke__fail(cx, KE_EIO, out->path, "cannot name the output: %s",
-                            strerror(errno));
+                            strerror(reason));
     }
 }
 
 static ke_status sync_folder(ke_ctx *cx, const ke__out *out, const char *folder)
 {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* EINVAL: a file system without such a thing. A folder may be writable but unreadable. */
+    /* EINVAL: a file system without such a thing. A folder may be writable but unreadable.
+     */
     bool bad = fd >= 0 && ke__sys.fsync(fd) != 0 && errno != EINVAL;
     ke_status st = KE_OK;
     if (bad)
-        st = ke__fail(cx, KE_EIO, out->path,
-                      "the output is whole, but its folder cannot be brought to the disk: %s",
-                      strerror(errno));
+        st = ke__fail(
+            cx, KE_EIO, out->path,
+            "the output is whole, but its folder cannot be brought to the disk: %s",
+            strerror(errno));
     if (fd >= 0)
         close(fd);
     return st;

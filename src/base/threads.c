@@ -1,5 +1,5 @@
-/* The thread team: OpenMP, or plain threads (-DKE_THREADS_PTHREAD) for ThreadSanitizer, which
- * cannot see into libgomp. */
+/* The thread team: OpenMP, or plain threads (-DKE_THREADS_PTHREAD) for ThreadSanitizer,
+ * which cannot see into libgomp. */
 #include "base/base.h"
 
 #ifdef KE_THREADS_PTHREAD
@@ -71,7 +71,8 @@ static void run_serial(size_t n, task_fn *task, void *payload)
 
 #else
 
-/* Always the whole team: libgomp ends threads when a team shrinks, and starts them again. */
+/* Always the whole team: libgomp ends threads when a team shrinks, and starts them again.
+ */
 static void run_team(ke_ctx *cx, size_t n, task_fn *task, void *payload)
 {
 #pragma omp parallel num_threads((int)cx->opts.n_threads)

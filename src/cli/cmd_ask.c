@@ -43,7 +43,8 @@ static void answer_free(ke_ctx *cx, answer *a)
 }
 
 /* The prompt as ids, and as text whichever way it was given. */
-static ke_status read_prompt(ke__cli *c, const ask_options *o, const ke_model *model, answer *a)
+static ke_status read_prompt(ke__cli *c, const ask_options *o, const ke_model *model,
+                             answer *a)
 {
     ke_status st = KE_OK;
     const ke_tokenizer *tok = ke_model_tokenizer(model);
@@ -52,8 +53,8 @@ static ke_status read_prompt(ke__cli *c, const ask_options *o, const ke_model *m
 
     if (o->tokens_in != NULL) {
         ke_model_info_get(model, &info);
-        KE_TRY(ke__opt_list(c, "--tokens-in", o->tokens_in, false, INT32_MAX, &a->prompt_ids,
-                            &a->n_prompt));
+        KE_TRY(ke__opt_list(c, "--tokens-in", o->tokens_in, false, INT32_MAX,
+                            &a->prompt_ids, &a->n_prompt));
         return ke_detokenize(c->cx, &a->prompt, &bytes, tok, a->prompt_ids, a->n_prompt);
     }
     unsigned flags = (o->no_special ? 0U : KE_TOK_ADD_BOS) |
@@ -62,12 +63,8 @@ static ke_status read_prompt(ke__cli *c, const ask_options *o, const ke_model *m
         KE_TRY(ke_chat_format(c->cx, &a->prompt, model, c->args[0]));
     else
         KE_TRY(ke__strdup(c->cx, &a->prompt, c->args[0]));
-    KE_TRY(ke_tokenize(c->cx, &a->prompt_ids, &a->n_prompt, tok, a->prompt, strlen(a->prompt),
-                       flags));
-    /* A template may write BOS out itself. */
-    if (o->chat && a->n_prompt > 1 && a->prompt_ids[0] == ke_tokenizer_bos(tok) &&
-        a->prompt_ids[1] == a->prompt_ids[0])
-        memmove(a->prompt_ids, a->prompt_ids + 1, --a->n_prompt * sizeof *a->prompt_ids);
+    KE_TRY(ke_tokenize(c->cx, &a->prompt_ids, &a->n_prompt, tok, a->prompt,
+                       strlen(a->prompt), flags));
 done:
     return st;
 }
@@ -105,8 +102,9 @@ done:
     return st;
 }
 
-/* Ids of the text that follows the prompt: what prompt and text together have after what they
- * share with the prompt alone, so that a word cut by the prompt's end is read as one reads. */
+/* Ids of the text that follows the prompt: what prompt and text together have after what
+ * they share with the prompt alone, so that a word cut by the prompt's end is read as one
+ * reads. */
 static ke_status score(ke__cli *c, const ask_options *o, const ke_model *model,
                        const ke_stack *stack, answer *a)
 {
@@ -140,7 +138,8 @@ static ke_status ask(ke__cli *c, const ask_options *o, const ke_model *model,
                      const ke_stack *stack, answer *a)
 {
     ke_status st = KE_OK;
-    bool drawn = !isnan(o->temperature) || o->top_k > 0 || !isnan(o->top_p) || !isnan(o->min_p);
+    bool drawn =
+        !isnan(o->temperature) || o->top_k > 0 || !isnan(o->top_p) || !isnan(o->min_p);
     ke_generate_opts opts = KE_GENERATE_DEFAULT;
 
     opts.max_tokens = (size_t)o->n;
@@ -170,7 +169,8 @@ static json_t *answer_json(const answer *a)
     json_t *top = json_array(), *patches = json_array();
     for (size_t i = 0; i < a->n_top; i++)
         (void)json_array_append_new(
-            top, json_pack("[i, o]", a->top[i], ke__result_real((double)a->logits[a->top[i]])));
+            top,
+            json_pack("[i, o]", a->top[i], ke__result_real((double)a->logits[a->top[i]])));
     for (char **p = a->patches; p != NULL && *p != NULL; p++)
         (void)json_array_append_new(patches, ke__result_text(*p));
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "model",
@@ -179,8 +179,8 @@ static json_t *answer_json(const answer *a)
                      ke__result_ids(a->prompt_ids, a->n_prompt), "text",
                      ke__result_text(a->said.text ? a->said.text : ""), "tokens",
                      ke__result_ids(a->said.ids, a->said.n), "logprobs",
-                     ke__result_floats(a->said.logprobs, a->said.n), "top", top, "logsumexp",
-                     ke__result_real(a->logsumexp), "score",
+                     ke__result_floats(a->said.logprobs, a->said.n), "top", top,
+                     "logsumexp", ke__result_real(a->logsumexp), "score",
                      ke__result_floats(a->score.logprobs, a->score.n), "score_tokens",
                      ke__result_ids(a->score_ids, a->n_score));
 }
@@ -216,7 +216,8 @@ static ke_status print_answer(ke__cli *c, const ask_options *o, const ke_tokeniz
         putchar('\n');
     }
     for (size_t i = 0; i < a->n_score; i++) {
-        printf("%8d  log-probability %9.4f  ", a->score_ids[i], (double)a->score.logprobs[i]);
+        printf("%8d  log-probability %9.4f  ", a->score_ids[i],
+               (double)a->score.logprobs[i]);
         KE_TRY(print_token(c, tok, a->score_ids[i]));
         putchar('\n');
     }
@@ -320,21 +321,26 @@ static ke_status run(ke__cli *c)
          "ask again with this patch in force; several are stacked", "FILE"},
         {"n", 'n', POPT_ARG_LONGLONG, &o.n, 0, "new tokens at most (64)", "N"},
         {"ignore-eos", 0, POPT_ARG_NONE, &o.ignore_eos, 0, "go on after the end", NULL},
-        {"chat", 0, POPT_ARG_NONE, &o.chat, 0, "lay the prompt out as a chat message", NULL},
+        {"chat", 0, POPT_ARG_NONE, &o.chat, 0, "lay the prompt out as a chat message",
+         NULL},
         {"tokens-in", 0, POPT_ARG_STRING, &o.tokens_in, 0, "token ids instead of a prompt",
          "1,2,3"},
         {"top", 0, POPT_ARG_LONGLONG, &o.top, 0, "show the K best next tokens", "K"},
-        {"score", 0, POPT_ARG_STRING, &o.score, 0, "log-probabilities of this text", "TEXT"},
-        {"temperature", 0, POPT_ARG_DOUBLE, &o.temperature, 0, "draw instead of greedy", "X"},
+        {"score", 0, POPT_ARG_STRING, &o.score, 0, "log-probabilities of this text",
+         "TEXT"},
+        {"temperature", 0, POPT_ARG_DOUBLE, &o.temperature, 0, "draw instead of greedy",
+         "X"},
         {"top-k", 0, POPT_ARG_LONGLONG, &o.top_k, 0, "draw from the K best", "K"},
-        {"top-p", 0, POPT_ARG_DOUBLE, &o.top_p, 0, "draw from the best that hold this share",
-         "X"},
-        {"min-p", 0, POPT_ARG_DOUBLE, &o.min_p, 0, "drop what is below this share of the best",
-         "X"},
-        {"stop", 0, POPT_ARG_ARGV, &o.stop, 0, "end before this text; may be repeated", "TEXT"},
+        {"top-p", 0, POPT_ARG_DOUBLE, &o.top_p, 0,
+         "draw from the best that hold this share", "X"},
+        {"min-p", 0, POPT_ARG_DOUBLE, &o.min_p, 0,
+         "drop what is below this share of the best", "X"},
+        {"stop", 0, POPT_ARG_ARGV, &o.stop, 0, "end before this text; may be repeated",
+         "TEXT"},
         {"parse-special", 0, POPT_ARG_NONE, &o.parse_special, 0,
          "recognise special tokens in the prompt", NULL},
-        {"no-special", 0, POPT_ARG_NONE, &o.no_special, 0, "no BOS before the prompt", NULL},
+        {"no-special", 0, POPT_ARG_NONE, &o.no_special, 0, "no BOS before the prompt",
+         NULL},
         POPT_TABLEEND,
     };
 
@@ -344,8 +350,8 @@ static ke_status run(ke__cli *c)
     for (char **name = o.models; *name != NULL; name++)
         KE_TRY(ask_model(c, &o, *name, list));
     if (c->json)
-        st = ke__result_json(c, json_pack("{s:s, s:O}", "schema", "knowedit.ask/1", "answers",
-                                          list));
+        st = ke__result_json(
+            c, json_pack("{s:s, s:O}", "schema", "knowedit.ask/1", "answers", list));
 done:
     json_decref(list);
     return st;

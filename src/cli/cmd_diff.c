@@ -9,11 +9,12 @@ static json_t *diff_json(const char *a, const char *b, const ke_diff *d)
         (void)json_array_append_new(
             tensors,
             json_pack("{s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:i, s:b}", "name",
-                      ke__result_text(t->name), "type_a", ke__result_text(t->type_a), "type_b",
-                      ke__result_text(t->type_b), "rows", (json_int_t)t->rows, "cols",
-                      (json_int_t)t->cols, "norm", ke__result_real(t->norm), "rel",
-                      ke__result_real(t->rel), "sigma1_share", ke__result_real(t->sigma1_share),
-                      "rank", (int)t->rank, "rank_one", (int)t->rank_one));
+                      ke__result_text(t->name), "type_a", ke__result_text(t->type_a),
+                      "type_b", ke__result_text(t->type_b), "rows", (json_int_t)t->rows,
+                      "cols", (json_int_t)t->cols, "norm", ke__result_real(t->norm), "rel",
+                      ke__result_real(t->rel), "sigma1_share",
+                      ke__result_real(t->sigma1_share), "rank", (int)t->rank, "rank_one",
+                      (int)t->rank_one));
     }
     for (size_t i = 0; i < d->n_metadata; i++)
         (void)json_array_append_new(metadata, ke__result_text(d->metadata[i]));
@@ -34,8 +35,8 @@ static void print_diff(const ke_diff *d)
             continue;
         }
         printf("[%llu, %llu] %s -> %s, change %.4g (%.3g %%), rank %u%s%s\n",
-               (unsigned long long)t->rows, (unsigned long long)t->cols, t->type_a, t->type_b,
-               t->norm, 100 * t->rel, t->rank, t->rank >= 16 ? " or more" : "",
+               (unsigned long long)t->rows, (unsigned long long)t->cols, t->type_a,
+               t->type_b, t->norm, 100 * t->rel, t->rank, t->rank >= 16 ? " or more" : "",
                t->rank_one ? ": looks like a rank-one edit" : "");
     }
     for (size_t i = 0; i < d->n_metadata; i++)

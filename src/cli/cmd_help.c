@@ -7,7 +7,8 @@ static ke_status run(ke__cli *c)
         /* `help COMMAND` is `COMMAND --help`. */
         const ke__command *command = ke__command_find(c->argv[1]);
         if (command == NULL)
-            return ke__opt_refuse(c, c->argv[1], "unknown command '%s'; `knowedit help` lists them",
+            return ke__opt_refuse(c, c->argv[1],
+                                  "unknown command '%s'; `knowedit help` lists them",
                                   c->argv[1]);
         char *argv[] = {c->argv[1], "--help", NULL};
         c->command = command;
@@ -21,12 +22,11 @@ static ke_status run(ke__cli *c)
     if (c->json) {
         json_t *list = json_array();
         for (size_t i = 0; ke__commands[i] != NULL; i++)
-            (void)json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "name",
-                                                        ke__commands[i]->name, "summary",
-                                                        ke__commands[i]->summary, "usage",
-                                                        ke__commands[i]->usage));
-        return ke__result_json(c, json_pack("{s:s, s:o}", "schema", "knowedit.help/1",
-                                            "commands", list));
+            (void)json_array_append_new(
+                list, json_pack("{s:s, s:s, s:s}", "name", ke__commands[i]->name, "summary",
+                                ke__commands[i]->summary, "usage", ke__commands[i]->usage));
+        return ke__result_json(
+            c, json_pack("{s:s, s:o}", "schema", "knowedit.help/1", "commands", list));
     }
     printf("knowedit %s: edit what a language model knows\n\n"
            "Usage: knowedit COMMAND [OPTIONS]\n\n",

@@ -11,8 +11,8 @@ static bool is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* A place at or after `from` where every split of ours begins a new piece: the space between
- * two letters. Tokens before it do not depend on the text after it. */
+/* A place at or after `from` where every split of ours begins a new piece: the space
+ * between two letters. Tokens before it do not depend on the text after it. */
 static size_t cut_after(const char *text, size_t bytes, size_t from)
 {
     for (size_t i = from > 0 ? from : 1; i + 1 < bytes; i++)
@@ -21,12 +21,14 @@ static size_t cut_after(const char *text, size_t bytes, size_t from)
     return bytes;
 }
 
-/* The first `limit` ids of the text (0: all) without tokenising much more than they need. */
-static ke_status first_ids(ke__cli *c, const ke_tokenizer *tok, const char *text, size_t bytes,
-                           size_t limit, int32_t **ids, size_t *n)
+/* The first `limit` ids of the text (0: all) without tokenising much more than they need.
+ */
+static ke_status first_ids(ke__cli *c, const ke_tokenizer *tok, const char *text,
+                           size_t bytes, size_t limit, int32_t **ids, size_t *n)
 {
     ke_status st = KE_OK;
-    size_t take = limit > 0 && limit < bytes / 8 ? cut_after(text, bytes, 8 * limit) : bytes;
+    size_t take =
+        limit > 0 && limit < bytes / 8 ? cut_after(text, bytes, 8 * limit) : bytes;
 
     for (;;) {
         KE_TRY(ke_tokenize(c->cx, ids, n, tok, text, take, 0));
@@ -64,7 +66,8 @@ static ke_status run(ke__cli *c)
     size_t bytes = 0, n = 0;
     ke_perplexity p = {0};
     const struct poptOption options[] = {
-        {"model", 'm', POPT_ARG_STRING, &name, 0, "model file, or a fetched model's name", "MODEL"},
+        {"model", 'm', POPT_ARG_STRING, &name, 0, "model file, or a fetched model's name",
+         "MODEL"},
         {"file", 'f', POPT_ARG_STRING, &file, 0, "text to predict; - is stdin", "TEXT"},
         {"chunk", 0, POPT_ARG_LONGLONG, &chunk, 0, "tokens read together (512)", "C"},
         {"tokens", 0, POPT_ARG_LONGLONG, &limit, 0, "only the first N tokens (all)", "N"},
@@ -86,7 +89,8 @@ static ke_status run(ke__cli *c)
     KE_TRY(first_ids(c, tok, text, bytes, (size_t)limit, &ids, &n));
     if (add_special)
         KE_TRY(leading_token(c, tok, &bos));
-    KE_TRY(ke_perplexity_measure(c->cx, &p, model, NULL, (ke_ids){ids, n}, (size_t)chunk, bos));
+    KE_TRY(ke_perplexity_measure(c->cx, &p, model, NULL, (ke_ids){ids, n}, (size_t)chunk,
+                                 bos));
 
     if (c->json)
         st = ke__result_json(

@@ -10,7 +10,8 @@ typedef struct type_sum {
 } type_sum;
 
 /* Sum the tensors up by type, in order of first appearance. */
-static size_t sum_types(const ke_model *model, size_t n_tensors, type_sum *sums, size_t room)
+static size_t sum_types(const ke_model *model, size_t n_tensors, type_sum *sums,
+                        size_t room)
 {
     size_t n = 0;
     for (size_t i = 0; i < n_tensors; i++) {
@@ -34,8 +35,8 @@ static json_t *types_json(const type_sum *sums, size_t n)
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++)
         (void)json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "type", sums[i].type,
-                                                    "tensors", (json_int_t)sums[i].n, "bytes",
-                                                    (json_int_t)sums[i].bytes));
+                                                    "tensors", (json_int_t)sums[i].n,
+                                                    "bytes", (json_int_t)sums[i].bytes));
     return list;
 }
 
@@ -46,9 +47,9 @@ static json_t *tensors_json(const ke_model *model, size_t n)
         ke_tensor_info t;
         ke_model_tensor_get(model, i, &t);
         (void)json_array_append_new(
-            list, json_pack("{s:o, s:s, s:I, s:I, s:I}", "name", ke__result_text(t.name), "type",
-                            t.type, "rows", (json_int_t)t.rows, "cols", (json_int_t)t.cols,
-                            "bytes", (json_int_t)t.bytes));
+            list, json_pack("{s:o, s:s, s:I, s:I, s:I}", "name", ke__result_text(t.name),
+                            "type", t.type, "rows", (json_int_t)t.rows, "cols",
+                            (json_int_t)t.cols, "bytes", (json_int_t)t.bytes));
     }
     return list;
 }
@@ -65,17 +66,18 @@ static json_t *edits_json(const ke_model *model, size_t n)
     return list;
 }
 
-static json_t *card_json(const ke_model *model, const ke_model_info *m, const type_sum *sums,
-                         size_t n_sums, bool tensors)
+static json_t *card_json(const ke_model *model, const ke_model_info *m,
+                         const type_sum *sums, size_t n_sums, bool tensors)
 {
     json_t *card = json_pack(
-        "{s:s, s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:I, s:I}", "schema",
-        "knowedit.show/1", "path", ke__result_text(m->path), "architecture", m->architecture,
-        "name", ke__result_text(m->name), "layers", (int)m->n_layers, "d_model",
-        (int)m->d_model, "d_ffn", (int)m->d_ffn, "heads", (int)m->n_heads, "kv_heads",
-        (int)m->n_kv_heads, "head_dim", (int)m->head_dim, "vocabulary", (int)m->n_vocab,
-        "context", (int)m->n_context, "parameters", (json_int_t)m->n_params, "bytes",
-        (json_int_t)m->file_bytes, "n_tensors", (json_int_t)m->n_tensors);
+        "{s:s, s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:I, s:I}",
+        "schema", "knowedit.show/1", "path", ke__result_text(m->path), "architecture",
+        m->architecture, "name", ke__result_text(m->name), "layers", (int)m->n_layers,
+        "d_model", (int)m->d_model, "d_ffn", (int)m->d_ffn, "heads", (int)m->n_heads,
+        "kv_heads", (int)m->n_kv_heads, "head_dim", (int)m->head_dim, "vocabulary",
+        (int)m->n_vocab, "context", (int)m->n_context, "parameters",
+        (json_int_t)m->n_params, "bytes", (json_int_t)m->file_bytes, "n_tensors",
+        (json_int_t)m->n_tensors);
     if (card == NULL)
         return NULL;
     (void)json_object_set_new(card, "types", types_json(sums, n_sums));
@@ -122,7 +124,7 @@ static void print_card(const ke_model *model, const ke_model_info *m, const type
     for (size_t i = 0; i < n_sums; i++)
         printf("%s %zu %s (%s)", i ? "," : "", sums[i].n, sums[i].type,
                ke__talk_size(size, sums[i].bytes));
-    printf("\nedits       %s\n", m->n_edits ? "" : "none recorded in the file");
+    printf("\nedits       %zu recorded in the file\n", m->n_edits);
     for (size_t i = 0; i < m->n_edits; i++)
         print_edit(i, ke_model_edit_get(model, i));
 }
@@ -147,7 +149,8 @@ static ke_status run(ke__cli *c)
     ke_model_info info;
     type_sum sums[40]; /* more than there are types */
     const struct poptOption options[] = {
-        {"model", 'm', POPT_ARG_STRING, &name, 0, "model file, or a fetched model's name", "MODEL"},
+        {"model", 'm', POPT_ARG_STRING, &name, 0, "model file, or a fetched model's name",
+         "MODEL"},
         {"tensors", 0, POPT_ARG_NONE, &tensors, 0, "list every tensor", NULL},
         POPT_TABLEEND,
     };

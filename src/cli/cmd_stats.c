@@ -9,14 +9,13 @@ static json_t *stats_json(const char *output, const ke_stats_info *info)
     json_t *layers = json_array();
     for (size_t i = 0; i < info->n_layers; i++) {
         const ke_stats_layer *l = &info->layers[i];
-        (void)json_array_append_new(layers,
-                                    json_pack("{s:i, s:I, s:o, s:o}", "layer", (int)l->layer,
-                                              "width", (json_int_t)l->width, "trace",
-                                              ke__result_real(l->trace), "frobenius",
-                                              ke__result_real(l->frobenius)));
+        (void)json_array_append_new(
+            layers, json_pack("{s:i, s:I, s:o, s:o}", "layer", (int)l->layer, "width",
+                              (json_int_t)l->width, "trace", ke__result_real(l->trace),
+                              "frobenius", ke__result_real(l->frobenius)));
     }
-    return json_pack("{s:s, s:o, s:o, s:I, s:s, s:s}", "schema", "knowedit.stats/1", "output",
-                     ke__result_text(output), "layers", layers, "tokens",
+    return json_pack("{s:s, s:o, s:o, s:I, s:s, s:s}", "schema", "knowedit.stats/1",
+                     "output", ke__result_text(output), "layers", layers, "tokens",
                      (json_int_t)info->n_tokens, "model_sha256", info->model_sha256,
                      "text_sha256", info->text_sha256);
 }
@@ -33,7 +32,8 @@ static void print_stats(const char *output, const ke_stats_info *info)
 static ke_status run(ke__cli *c)
 {
     ke_status st = KE_OK;
-    char *name = NULL, *output = NULL, *layers = NULL, *file = NULL, *path = NULL, *text = NULL;
+    char *name = NULL, *output = NULL, *layers = NULL, *file = NULL, *path = NULL,
+         *text = NULL;
     long long tokens = 0, chunk = 256;
     double shrink = 1e-4;
     int no_special = 0;
@@ -43,11 +43,12 @@ static ke_status run(ke__cli *c)
     ke_stats_info result = {0};
     ke_stats_opts opts = KE_STATS_DEFAULT;
     const struct poptOption options[] = {
-        {"model", 'm', POPT_ARG_STRING, &name, 0, "model file, or a fetched model's name", "MODEL"},
+        {"model", 'm', POPT_ARG_STRING, &name, 0, "model file, or a fetched model's name",
+         "MODEL"},
         {"output", 'o', POPT_ARG_STRING, &output, 0, "where the statistics go", "FILE"},
         {"layers", 0, POPT_ARG_STRING, &layers, 0, "layers, from 0", "L[,L...]"},
-        {"tokens", 0, POPT_ARG_LONGLONG, &tokens, 0, "tokens to read (ten times the key width)",
-         "N"},
+        {"tokens", 0, POPT_ARG_LONGLONG, &tokens, 0,
+         "tokens to read (ten times the key width)", "N"},
         {"chunk", 0, POPT_ARG_LONGLONG, &chunk, 0, "tokens read together (256)", "C"},
         {"shrink", 0, POPT_ARG_DOUBLE, &shrink, 0,
          "share of the mean diagonal added to the diagonal (1e-4)", "X"},
@@ -79,14 +80,14 @@ static ke_status run(ke__cli *c)
         opts.text = text;
     }
     if (c->dry_run) {
-        ke__talk_say(c, "would compute the key statistics of %zu layers into %s", opts.n_layers,
-                     output);
-        goto done;
+        ke__talk_say(c, "would compute the key statistics of %zu layers into %s",
+                     opts.n_layers, output);
+    } else {
+        KE_TRY(ke_stats_compute(c->cx, &result, model, &opts, output, c->force));
     }
-    KE_TRY(ke_stats_compute(c->cx, &result, model, &opts, output, c->force));
     if (c->json)
-        st = ke__result_json(c, stats_json(output, &result));
-    else
+        st = ke__result_json(c, stats_json(c->dry_run ? NULL : output, &result));
+    else if (!c->dry_run)
         print_stats(output, &result);
 done:
     ke__free(c->cx, text);

@@ -7,8 +7,8 @@
 #define TEXT_BYTES ((size_t)1 << 30)
 
 /* One text: its ids go to the list, or to stdout where there is none. */
-static ke_status tokenize(ke__cli *c, const ke_tokenizer *tok, const char *text, size_t bytes,
-                          unsigned flags, json_t *items)
+static ke_status tokenize(ke__cli *c, const ke_tokenizer *tok, const char *text,
+                          size_t bytes, unsigned flags, json_t *items)
 {
     ke_status st = KE_OK;
     int32_t *ids = NULL;
@@ -45,7 +45,8 @@ done:
     return st;
 }
 
-static ke_status decode(ke__cli *c, const ke_tokenizer *tok, const char *list, json_t *items)
+static ke_status decode(ke__cli *c, const ke_tokenizer *tok, const char *list,
+                        json_t *items)
 {
     ke_status st = KE_OK;
     int32_t *ids = NULL;
@@ -76,8 +77,10 @@ static ke_status run(ke__cli *c)
     ke_model *model = NULL;
     json_t *items = NULL;
     const struct poptOption options[] = {
-        {"model", 'm', POPT_ARG_STRING, &name, 0, "model file, or a fetched model's name", "MODEL"},
-        {"text", 0, POPT_ARG_STRING, &text, 0, "this text instead of lines on stdin", "TEXT"},
+        {"model", 'm', POPT_ARG_STRING, &name, 0, "model file, or a fetched model's name",
+         "MODEL"},
+        {"text", 0, POPT_ARG_STRING, &text, 0, "this text instead of lines on stdin",
+         "TEXT"},
         {"decode", 0, POPT_ARG_STRING, &ids, 0, "print the text of these ids", "1,2,3"},
         {"parse-special", 0, POPT_ARG_NONE, &parse_special, 0,
          "recognise special tokens in the text", NULL},
@@ -105,8 +108,8 @@ static ke_status run(ke__cli *c)
     else
         KE_TRY(tokenize_lines(c, tok, flags, items));
     if (c->json)
-        st = ke__result_json(c, json_pack("{s:s, s:O}", "schema", "knowedit.tokens/1", "items",
-                                          items));
+        st = ke__result_json(
+            c, json_pack("{s:s, s:O}", "schema", "knowedit.tokens/1", "items", items));
 done:
     json_decref(items);
     ke_model_close(c->cx, model);

@@ -8,7 +8,8 @@ static ke_status dry_run(ke__cli *c, const char *edited, const char *patch_path)
     ke_patch *patch = NULL;
 
     KE_TRY(ke_patch_load(c->cx, &patch, patch_path));
-    ke__talk_say(c, "would give back the file that %s was made from, by %s", edited, patch_path);
+    ke__talk_say(c, "would give back the file that %s was made from, by %s", edited,
+                 patch_path);
 done:
     ke_patch_free(c->cx, patch);
     return st;
@@ -19,7 +20,8 @@ static ke_status run(ke__cli *c)
     ke_status st = KE_OK;
     char *patch = NULL, *output = NULL, *beside = NULL, sha256[65] = "";
     const struct poptOption options[] = {
-        {"patch", 0, POPT_ARG_STRING, &patch, 0, "the edit's patch (EDITED.kepatch)", "FILE"},
+        {"patch", 0, POPT_ARG_STRING, &patch, 0, "the edit's patch (EDITED.kepatch)",
+         "FILE"},
         {"output", 'o', POPT_ARG_STRING, &output, 0, "where the original goes", "ORIGINAL"},
         POPT_TABLEEND,
     };
@@ -36,11 +38,11 @@ static ke_status run(ke__cli *c)
         KE_TRY(ke_undo(c->cx, edited, from, output, c->force, sha256));
 
     if (c->json)
-        st = ke__result_json(c, json_pack("{s:s, s:o, s:o, s:o, s:o}", "schema",
-                                          "knowedit.undo/1", "input", ke__result_text(edited),
-                                          "patch", ke__result_text(from), "output",
-                                          ke__result_text(c->dry_run ? NULL : output), "sha256",
-                                          ke__result_text(c->dry_run ? NULL : sha256)));
+        st = ke__result_json(
+            c, json_pack("{s:s, s:o, s:o, s:o, s:o}", "schema", "knowedit.undo/1", "input",
+                         ke__result_text(edited), "patch", ke__result_text(from), "output",
+                         ke__result_text(c->dry_run ? NULL : output), "sha256",
+                         ke__result_text(c->dry_run ? NULL : sha256)));
     else if (!c->dry_run && c->quiet)
         printf("%s\n", output);
     else if (!c->dry_run)

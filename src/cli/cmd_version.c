@@ -4,9 +4,9 @@
 #define KE_BUILT_WITH ""
 #endif
 
-static const char notices[] =
-    "The text that key statistics and harm are measured on is taken from Wikipedia by way of "
-    "WikiText-2, CC BY-SA.";
+static const char notices[] = "The text that key statistics and harm are measured on is "
+                              "taken from Wikipedia by way of "
+                              "WikiText-2, CC BY-SA.";
 
 static ke_status run(ke__cli *c)
 {

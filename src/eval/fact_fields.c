@@ -54,7 +54,8 @@ static ke_status wrong(const reader *r, const char *field, const char *expected,
                            field, expected, kind_of(found));
 }
 
-/* The value of the first name that the record has, and that name; else NULL and names[0]. */
+/* The value of the first name that the record has, and that name; else NULL and names[0].
+ */
 static const json_t *find(const json_t *record, names alternatives, const char **name)
 {
     *name = alternatives[0];
@@ -111,7 +112,8 @@ static ke_status need_text(const reader *r, const char **out, const json_t *reco
         return ke__record_fail(r->cx, r->at, KE_EFORMAT, "field \"%s\" is missing", name);
     ke_status st = first_text(r, out, name, value);
     if (st == KE_OK && !*out)
-        st = ke__record_fail(r->cx, r->at, KE_EFORMAT, "field \"%s\": the list is empty", name);
+        st = ke__record_fail(r->cx, r->at, KE_EFORMAT, "field \"%s\": the list is empty",
+                             name);
     return st;
 }
 
@@ -222,8 +224,9 @@ static ke_status read_neighbours(reader *r, const json_t *record)
 
     value = find(record, single_names, &name);
     if (value)
-        KE_TRY(add_probe(r, name, value,
-                         find(record, (names){"locality_ground_truth", "loc_ans"}, &unused)));
+        KE_TRY(
+            add_probe(r, name, value,
+                      find(record, (names){"locality_ground_truth", "loc_ans"}, &unused)));
 done:
     return st;
 }
@@ -248,8 +251,8 @@ static ke_status fill_prompt(const reader *r, const char **out, const char *prom
     if (!hole || strstr(prompt, subject))
         return keep(r, out, prompt);
     char *text = NULL;
-    ke_status st = ke__format(r->cx, &text, "%.*s%s%s", (int)(hole - prompt), prompt, subject,
-                              hole + 2);
+    ke_status st = ke__format(r->cx, &text, "%.*s%s%s", (int)(hole - prompt), prompt,
+                              subject, hole + 2);
     if (st == KE_OK)
         st = ke__fact_box_take(r->cx, r->box, text);
     *out = st == KE_OK ? text : NULL;
@@ -282,8 +285,8 @@ done:
     return st;
 }
 
-ke_status ke__fact_read(ke_ctx *cx, ke_fact *out, const json_t *record, const ke__record *at,
-                        ke__fact_box *box)
+ke_status ke__fact_read(ke_ctx *cx, ke_fact *out, const json_t *record,
+                        const ke__record *at, ke__fact_box *box)
 {
     ke_status st = KE_OK;
     reader r = {.cx = cx, .at = at, .box = box};

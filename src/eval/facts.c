@@ -23,8 +23,8 @@ done:
     return st;
 }
 
-ke_status ke__record_fail(ke_ctx *cx, const ke__record *at, ke_status st, const char *format,
-                          ...)
+ke_status ke__record_fail(ke_ctx *cx, const ke__record *at, ke_status st,
+                          const char *format, ...)
 {
     char text[400];
     va_list args;
@@ -35,8 +35,8 @@ ke_status ke__record_fail(ke_ctx *cx, const ke__record *at, ke_status st, const 
     for (char *c = text; *c; c++)
         if ((unsigned char)*c < ' ')
             *c = ' ';
-    return ke__fail(cx, st, at->file, "%s:%zu: record %zu: %s", at->file, at->line, at->number,
-                    text);
+    return ke__fail(cx, st, at->file, "%s:%zu: record %zu: %s", at->file, at->line,
+                    at->number, text);
 }
 
 typedef struct walk {
@@ -76,8 +76,8 @@ static ke_status next_value(ke_ctx *cx, json_t **out, walk *w, size_t *lines)
     }
     size_t end = w->at + (size_t)error.position;
     *lines = 0;
-    for (const char *c = w->text + w->at; (c = memchr(c, '\n', (size_t)(w->text + end - c)));
-         c++)
+    for (const char *c = w->text + w->at;
+         (c = memchr(c, '\n', (size_t)(w->text + end - c))); c++)
         ++*lines;
     w->at = end;
     return KE_OK;
@@ -116,16 +116,16 @@ static ke_status add_array(ke_ctx *cx, ke_facts *out, size_t *room, walk *w)
         if (skip_mark(w, ']'))
             break;
         if (!skip_mark(w, ','))
-            return ke__record_fail(cx, &w->record, KE_EFORMAT,
-                                   "after it: expected ',' or ']', found %s",
-                                   w->at == w->bytes ? "the end of the file" : "something else");
+            return ke__record_fail(
+                cx, &w->record, KE_EFORMAT, "after it: expected ',' or ']', found %s",
+                w->at == w->bytes ? "the end of the file" : "something else");
     }
 end:
     skip_space(w);
     if (w->at < w->bytes)
         st = ke__fail(cx, KE_EFORMAT, w->record.file,
-                      "%s:%zu: expected the end of the file after the array", w->record.file,
-                      w->record.line);
+                      "%s:%zu: expected the end of the file after the array",
+                      w->record.file, w->record.line);
 done:
     return st;
 }
@@ -147,8 +147,8 @@ ke_status ke__facts_parse(ke_ctx *cx, ke_facts *out, const char *file, const cha
         for (skip_space(&w); w.at < w.bytes; skip_space(&w))
             KE_TRY(add_record(cx, out, &room, &w));
     if (out->n == 0)
-        st = ke__fail(cx, KE_EFORMAT, file, "%s: no facts in it, expected at least one record",
-                      file);
+        st = ke__fail(cx, KE_EFORMAT, file,
+                      "%s: no facts in it, expected at least one record", file);
 done:
     if (st != KE_OK)
         ke_facts_free(cx, out);
@@ -163,7 +163,8 @@ ke_status ke_facts_load(ke_ctx *cx, ke_facts *out, const char *path)
 
     *out = (ke_facts){0};
     KE_TRY(ke__file_read(cx, &text, &bytes, path, MAX_FILE_BYTES));
-    KE_TRY(ke__facts_parse(cx, out, strcmp(path, "-") ? path : "standard input", text, bytes));
+    KE_TRY(
+        ke__facts_parse(cx, out, strcmp(path, "-") ? path : "standard input", text, bytes));
 done:
     ke__free(cx, text);
     return st;

@@ -1,5 +1,5 @@
-/* Facts from JSON text: records are taken one at a time, so that a message can name the line
- * and a file of any number of records needs the memory of its facts only. */
+/* Facts from JSON text: records are taken one at a time, so that a message can name the
+ * line and a file of any number of records needs the memory of its facts only. */
 #ifndef KE_EVAL_FACTS_H
 #define KE_EVAL_FACTS_H
 
@@ -22,8 +22,8 @@ typedef struct ke__record {
     size_t line, number; /* from 1 */
 } ke__record;
 /* The message "FILE:LINE: record N: ..." of status `st`. */
-ke_status ke__record_fail(ke_ctx *cx, const ke__record *at, ke_status st, const char *format,
-                          ...) __attribute__((format(printf, 4, 5)));
+ke_status ke__record_fail(ke_ctx *cx, const ke__record *at, ke_status st,
+                          const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* One record (docs/facts.md) as a fact whose strings `box` owns. */
 KE_MUST_CHECK ke_status ke__fact_read(ke_ctx *cx, ke_fact *out, const json_t *record,

@@ -124,9 +124,8 @@ static ke_status measure_chunk(ke_ctx *cx, measure *m, const ke_model *model,
     KE_TRY(ke__pass_run(cx, m->after, &in));
     for (size_t at = 0; at < n; at += m->rows) {
         size_t rows = n - at < m->rows ? n - at : m->rows;
-        block bl = {m->logits_before,  m->logits_after,
-                    m->next + at,      model->info.n_vocab,
-                    m->numbers,        m->numbers + m->rows,
+        block bl = {m->logits_before,        m->logits_after, m->next + at,
+                    model->info.n_vocab,     m->numbers,      m->numbers + m->rows,
                     m->numbers + 2 * m->rows};
         KE_TRY(ke__pass_logits(cx, m->before, m->logits_before, at, rows));
         KE_TRY(ke__pass_logits(cx, m->after, m->logits_after, at, rows));
@@ -200,8 +199,7 @@ ke_status ke__harm_measure(ke_ctx *cx, ke__harm *out, const ke_model *model,
     if (opts->bos)
         KE_TRY(first_token(cx, &bos, tok));
     KE_TRY(measure_new(cx, &m, model, chunk));
-    KE_TRY(measure_all(cx, &m, model, before, after, (ke_ids){ids, n_ids}, chunk, bos,
-                       &s));
+    KE_TRY(measure_all(cx, &m, model, before, after, (ke_ids){ids, n_ids}, chunk, bos, &s));
     *out = (ke__harm){s.kl / (double)s.n, exp(s.nll_before / (double)s.n_predicted),
                       exp(s.nll_after / (double)s.n_predicted), n_ids};
 done:

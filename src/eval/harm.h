@@ -12,7 +12,10 @@ typedef struct ke__harm_opts {
     size_t tokens, chunk;
     bool bos; /* before each chunk, where the file says so */
 } ke__harm_opts;
-#define KE__HARM_DEFAULT {512, 128, true}
+#define KE__HARM_DEFAULT                                                                   \
+    {                                                                                      \
+        512, 128, true                                                                     \
+    }
 
 typedef struct ke__harm {
     double kl;                    /* mean over tokens of KL(before || after) in nats */
@@ -20,7 +23,8 @@ typedef struct ke__harm {
     size_t tokens;                /* read */
 } ke__harm;
 
-/* Compare `model` under `before` and under `after` (either may be NULL) on the built-in text. */
+/* Compare `model` under `before` and under `after` (either may be NULL) on the built-in
+ * text. */
 KE_MUST_CHECK ke_status ke__harm_measure(ke_ctx *cx, ke__harm *out, const ke_model *model,
                                          const ke_stack *before, const ke_stack *after,
                                          const ke__harm_opts *opts);

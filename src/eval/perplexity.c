@@ -42,7 +42,8 @@ done:
     return st;
 }
 
-/* Lay up to n_seqs chunks of text.ids[at..) side by side; returns where the text goes on. */
+/* Lay up to n_seqs chunks of text.ids[at..) side by side; returns where the text goes on.
+ */
 static size_t batch_fill(batch *b, ke__pass_in *in, ke_ids text, size_t at, size_t chunk,
                          size_t n_seqs, int32_t bos)
 {
@@ -66,23 +67,25 @@ static size_t batch_fill(batch *b, ke__pass_in *in, ke_ids text, size_t at, size
     return at;
 }
 
-static ke_status check(ke_ctx *cx, const ke_model *model, ke_ids text, size_t chunk, size_t lead)
+static ke_status check(ke_ctx *cx, const ke_model *model, ke_ids text, size_t chunk,
+                       size_t lead)
 {
     if (chunk < 2)
-        return ke__fail(cx, KE_EINVAL, "chunk", "a chunk of %zu tokens: expected at least 2",
-                        chunk);
+        return ke__fail(cx, KE_EINVAL, "chunk",
+                        "a chunk of %zu tokens: expected at least 2", chunk);
     if (chunk + lead > model->info.n_context)
         return ke__fail(cx, KE_EINVAL, "chunk",
                         "a chunk of %zu tokens: the model reads at most %u", chunk + lead,
                         model->info.n_context);
     if (text.n + lead < 2)
-        return ke__fail(cx, KE_EINVAL, NULL, "a text of %zu token(s) has nothing to predict",
-                        text.n);
+        return ke__fail(cx, KE_EINVAL, NULL,
+                        "a text of %zu token(s) has nothing to predict", text.n);
     return KE_OK;
 }
 
 ke_status ke_perplexity_measure(ke_ctx *cx, ke_perplexity *out, const ke_model *model,
-                                const ke_stack *edits, ke_ids text, size_t chunk, int32_t bos)
+                                const ke_stack *edits, ke_ids text, size_t chunk,
+                                int32_t bos)
 {
     ke_status st = KE_OK;
     batch b = {0};
@@ -104,8 +107,8 @@ ke_status ke_perplexity_measure(ke_ctx *cx, ke_perplexity *out, const ke_model *
             break; /* a last chunk of one token */
         in.edits = edits;
         KE_TRY(ke__pass_run(cx, b.pass, &in));
-        KE_TRY(ke__pass_score(cx, b.pass, 0, in.n_out, b.targets, b.logprob, NULL, NULL, NULL,
-                              NULL));
+        KE_TRY(ke__pass_score(cx, b.pass, 0, in.n_out, b.targets, b.logprob, NULL, NULL,
+                              NULL, NULL));
         for (size_t i = 0; i < in.n_out; i++)
             nll -= (double)b.logprob[i];
         predicted += in.n_out;

@@ -7,9 +7,19 @@
 #include "tensor/tensor.h"
 
 typedef enum ke__gguf_type {
-    KE__GGUF_U8, KE__GGUF_I8, KE__GGUF_U16, KE__GGUF_I16, KE__GGUF_U32, KE__GGUF_I32,
-    KE__GGUF_F32, KE__GGUF_BOOL, KE__GGUF_STRING, KE__GGUF_ARRAY, KE__GGUF_U64,
-    KE__GGUF_I64, KE__GGUF_F64
+    KE__GGUF_U8,
+    KE__GGUF_I8,
+    KE__GGUF_U16,
+    KE__GGUF_I16,
+    KE__GGUF_U32,
+    KE__GGUF_I32,
+    KE__GGUF_F32,
+    KE__GGUF_BOOL,
+    KE__GGUF_STRING,
+    KE__GGUF_ARRAY,
+    KE__GGUF_U64,
+    KE__GGUF_I64,
+    KE__GGUF_F64
 } ke__gguf_type;
 
 /* A string in the map: not NUL-terminated. */
@@ -47,7 +57,8 @@ typedef struct ke__gguf {
  * @retval KE_EFORMAT the message names what, at which offset, and what was expected */
 KE_MUST_CHECK ke_status ke__gguf_open(ke_ctx *cx, ke__gguf *out, const char *path);
 /* The same of bytes in memory: `g` is zero but for map.data and map.bytes. On failure and
- * after use, ke__gguf_close() frees what was made; a map without a path stays the caller's. */
+ * after use, ke__gguf_close() frees what was made; a map without a path stays the caller's.
+ */
 KE_MUST_CHECK ke_status ke__gguf_parse(ke_ctx *cx, ke__gguf *g);
 void ke__gguf_close(ke_ctx *cx, ke__gguf *g); /* of a zeroed one is a no-op */
 
@@ -77,7 +88,8 @@ typedef struct ke__gguf_change {
     const ke__dtype_traits *type;
     const void *data; /* rows * row bytes of `type` */
 } ke__gguf_change;
-/* Metadata put at the end, replacing a key of the same name: string, or array of strings. */
+/* Metadata put at the end, replacing a key of the same name: string, or array of strings.
+ */
 typedef struct ke__gguf_stamp {
     const char *key;
     const char *const *items; /* NUL-terminated strings */

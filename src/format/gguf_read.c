@@ -28,7 +28,8 @@ typedef struct reader {
 } reader;
 
 /* "tensor 7 at byte 1234: ..." */
-__attribute__((format(printf, 2, 3))) static ke_status bad(reader *r, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static ke_status bad(reader *r, const char *format,
+                                                           ...)
 {
     char text[384];
     va_list args;
@@ -76,7 +77,8 @@ static ke_status read_name(reader *r, ke__gguf_str *out, uint64_t max, const cha
     if (st != KE_OK)
         return st;
     if (out->bytes == 0 || out->bytes > max)
-        return bad(r, "%s of %llu bytes, 1 to %llu expected", what, (ull)out->bytes, (ull)max);
+        return bad(r, "%s of %llu bytes, 1 to %llu expected", what, (ull)out->bytes,
+                   (ull)max);
     size_t good = ke__utf8_prefix(out->data, out->bytes);
     if (good != out->bytes)
         return bad(r, "%s is not UTF-8 at its byte %zu", what, good);
@@ -208,18 +210,21 @@ static ke_status read_header(reader *r, ke__gguf *g)
     uint64_t left = r->map->bytes - r->at;
     if (g->version != 2 && g->version != 3) {
         bool swapped = (g->version & 0xFFFF) == 0 && g->version != 0;
-        return ke__fail(r->cx, KE_EFORMAT, r->map->path, "GGUF version %u%s, 2 or 3 expected",
+        return ke__fail(r->cx, KE_EFORMAT, r->map->path,
+                        "GGUF version %u%s, 2 or 3 expected",
                         swapped ? __builtin_bswap32(g->version) : g->version,
                         swapped ? " in big-endian order, which is not supported" : "");
     }
     if (counts[1] > left / KV_BYTES_MIN)
-        return ke__fail(r->cx, KE_EFORMAT, r->map->path,
-                        "%llu keys announced, more than the %llu bytes after the header hold",
-                        (ull)counts[1], (ull)left);
+        return ke__fail(
+            r->cx, KE_EFORMAT, r->map->path,
+            "%llu keys announced, more than the %llu bytes after the header hold",
+            (ull)counts[1], (ull)left);
     if (counts[0] > left / INFO_BYTES_MIN)
-        return ke__fail(r->cx, KE_EFORMAT, r->map->path,
-                        "%llu tensors announced, more than the %llu bytes after the header hold",
-                        (ull)counts[0], (ull)left);
+        return ke__fail(
+            r->cx, KE_EFORMAT, r->map->path,
+            "%llu tensors announced, more than the %llu bytes after the header hold",
+            (ull)counts[0], (ull)left);
     g->n_tensors = counts[0];
     g->n_kvs = counts[1];
     return KE_OK;
@@ -243,10 +248,11 @@ static ke_status read_kvs(reader *r, ke__gguf *g)
     if (kv->type == KE__GGUF_U32)
         memcpy(&g->alignment, kv->value, sizeof g->alignment);
     if (kv->type != KE__GGUF_U32 || g->alignment < 8 || (g->alignment & (g->alignment - 1)))
-        st = ke__fail(r->cx, KE_EFORMAT, r->map->path,
-                      "general.alignment of type %d and value %u, a u32 that is a power of two "
-                      "from 8 on expected",
-                      kv->type, g->alignment);
+        st = ke__fail(
+            r->cx, KE_EFORMAT, r->map->path,
+            "general.alignment of type %d and value %u, a u32 that is a power of two "
+            "from 8 on expected",
+            kv->type, g->alignment);
 done:
     return st;
 }
@@ -286,8 +292,8 @@ static ke_status read_info(reader *r, ke__gguf *g, ke__tensor *t, ke__text *name
     KE_TRY(ke__text_add(r->cx, names, "", 1));
     KE_TRY(read_bytes(r, &t->n_dims, sizeof t->n_dims, "number of dimensions"));
     if (t->n_dims < 1 || t->n_dims > 4)
-        return bad(r, "'%.*s' has %u dimensions, 1 to 4 expected", (int)name.bytes, name.data,
-                   t->n_dims);
+        return bad(r, "'%.*s' has %u dimensions, 1 to 4 expected", (int)name.bytes,
+                   name.data, t->n_dims);
     KE_TRY(read_bytes(r, t->dims, t->n_dims * sizeof t->dims[0], "dimensions"));
     KE_TRY(read_bytes(r, &type, sizeof type, "element type"));
     KE_TRY(read_bytes(r, &t->offset, sizeof t->offset, "offset"));
@@ -336,10 +342,11 @@ static ke_status place_tensors(reader *r, ke__gguf *g)
     for (size_t i = 0; i < g->n_tensors; i++) {
         ke__tensor *t = &g->tensors[i];
         if (t->offset > left || t->bytes > left - t->offset)
-            return ke__fail(r->cx, KE_EFORMAT, r->map->path,
-                            "tensor '%s' has %llu bytes at offset %llu of the data, but the "
-                            "data has %llu bytes: the file is cut short or damaged",
-                            t->name, (ull)t->bytes, (ull)t->offset, (ull)left);
+            return ke__fail(
+                r->cx, KE_EFORMAT, r->map->path,
+                "tensor '%s' has %llu bytes at offset %llu of the data, but the "
+                "data has %llu bytes: the file is cut short or damaged",
+                t->name, (ull)t->bytes, (ull)t->offset, (ull)left);
         t->offset += g->data_offset;
         t->data = r->map->data + t->offset;
     }
@@ -371,7 +378,8 @@ static ke_status index_tensors(reader *r, ke__gguf *g)
     qsort_r(g->by_name, n, sizeof *g->by_name, compare_names, g->tensors);
     qsort_r(g->by_offset, n, sizeof *g->by_offset, compare_offsets, g->tensors);
     for (size_t i = 1; i < n; i++) {
-        const ke__tensor *a = &g->tensors[g->by_name[i - 1]], *b = &g->tensors[g->by_name[i]];
+        const ke__tensor *a = &g->tensors[g->by_name[i - 1]],
+                         *b = &g->tensors[g->by_name[i]];
         if (strcmp(a->name, b->name) == 0) {
             st = ke__fail(r->cx, KE_EFORMAT, r->map->path, "the tensor '%s' occurs twice",
                           a->name);
@@ -380,10 +388,11 @@ static ke_status index_tensors(reader *r, ke__gguf *g)
         a = &g->tensors[g->by_offset[i - 1]];
         b = &g->tensors[g->by_offset[i]];
         if (b->offset - a->offset < a->bytes) {
-            st = ke__fail(r->cx, KE_EFORMAT, r->map->path,
-                          "tensors '%s' and '%s' overlap: %llu bytes at byte %llu, and then "
-                          "byte %llu",
-                          a->name, b->name, (ull)a->bytes, (ull)a->offset, (ull)b->offset);
+            st =
+                ke__fail(r->cx, KE_EFORMAT, r->map->path,
+                         "tensors '%s' and '%s' overlap: %llu bytes at byte %llu, and then "
+                         "byte %llu",
+                         a->name, b->name, (ull)a->bytes, (ull)a->offset, (ull)b->offset);
             goto done;
         }
     }
@@ -456,10 +465,11 @@ ptrdiff_t ke__gguf_tensor(const ke__gguf *g, const char *name)
 static ke_status wrong_type(ke_ctx *cx, const ke__gguf *g, const char *key,
                             const ke__gguf_kv *kv, const char *expected)
 {
-    static const char *const names[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
-                                        "bool", "string", "array", "u64", "i64", "f64"};
-    return ke__fail(cx, KE_EFORMAT, g->map.path, "the key %s is of type %s, %s expected", key,
-                    names[kv->type], expected);
+    static const char *const names[] = {"u8",  "i8",  "u16",  "i16",    "u32",
+                                        "i32", "f32", "bool", "string", "array",
+                                        "u64", "i64", "f64"};
+    return ke__fail(cx, KE_EFORMAT, g->map.path, "the key %s is of type %s, %s expected",
+                    key, names[kv->type], expected);
 }
 
 ke_status ke__gguf_u64(ke_ctx *cx, const ke__gguf *g, const char *key, uint64_t fallback,
@@ -469,8 +479,8 @@ ke_status ke__gguf_u64(ke_ctx *cx, const ke__gguf *g, const char *key, uint64_t 
     *out = kv ? 0 : fallback;
     if (!kv)
         return KE_OK;
-    bool whole = kv->type <= KE__GGUF_I32 || kv->type == KE__GGUF_U64 ||
-                 kv->type == KE__GGUF_I64;
+    bool whole =
+        kv->type <= KE__GGUF_I32 || kv->type == KE__GGUF_U64 || kv->type == KE__GGUF_I64;
     if (!whole)
         return wrong_type(cx, g, key, kv, "an integer");
     /* Each signed type follows its unsigned one, at an odd number: but 64 bits, at 11. */

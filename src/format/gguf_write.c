@@ -85,8 +85,9 @@ done:
     return st;
 }
 
-static ke_status put_info(writer *w, const char *name, uint32_t n_dims, const uint64_t *dims,
-                          const ke__dtype_traits *type, uint64_t offset)
+static ke_status put_info(writer *w, const char *name, uint32_t n_dims,
+                          const uint64_t *dims, const ke__dtype_traits *type,
+                          uint64_t offset)
 {
     ke_status st = KE_OK;
     KE_TRY(put_string(w, name));
@@ -127,8 +128,9 @@ static bool is_stamped(const ke__gguf_kv *kv, const ke__gguf_stamp *stamps, size
     return false;
 }
 
-static ke_status check_request(ke_ctx *cx, const ke__gguf *g, const ke__gguf_change *changes,
-                               size_t n_changes, const ke__gguf_stamp *stamps, size_t n_stamps)
+static ke_status check_request(ke_ctx *cx, const ke__gguf *g,
+                               const ke__gguf_change *changes, size_t n_changes,
+                               const ke__gguf_stamp *stamps, size_t n_stamps)
 {
     size_t row_bytes;
     for (size_t i = 0; i < n_changes; i++) {
@@ -157,7 +159,8 @@ static int compare_change(const void *tensor, const void *change)
     return (a > b) - (a < b);
 }
 
-static const ke__gguf_change *change_of(size_t tensor, const ke__gguf_change *changes, size_t n)
+static const ke__gguf_change *change_of(size_t tensor, const ke__gguf_change *changes,
+                                        size_t n)
 {
     return n ? bsearch(&tensor, changes, n, sizeof *changes, compare_change) : NULL;
 }
@@ -173,8 +176,8 @@ static uint64_t changed_bytes(const ke__tensor *t, const ke__gguf_change *c)
 static uint64_t slot_bytes(const ke__gguf *g, size_t rank)
 {
     const ke__tensor *t = &g->tensors[g->by_offset[rank]];
-    uint64_t end = rank + 1 < g->n_tensors ? g->tensors[g->by_offset[rank + 1]].offset
-                                           : g->map.bytes;
+    uint64_t end =
+        rank + 1 < g->n_tensors ? g->tensors[g->by_offset[rank + 1]].offset : g->map.bytes;
     return end - t->offset;
 }
 
@@ -189,7 +192,8 @@ static void place(const ke__gguf *g, const ke__gguf_change *changes, size_t n_ch
         const ke__gguf_change *c = change_of(i, changes, n_changes);
         uint64_t bytes = c ? changed_bytes(&g->tensors[i], c) : g->tensors[i].bytes;
         offsets[i] = at;
-        at += bytes == g->tensors[i].bytes ? slot_bytes(g, rank) : aligned(bytes, g->alignment);
+        at += bytes == g->tensors[i].bytes ? slot_bytes(g, rank)
+                                           : aligned(bytes, g->alignment);
     }
 }
 
@@ -238,7 +242,8 @@ ke_status ke__gguf_write(ke_ctx *cx, ke__out *out, const ke__gguf *g,
     for (size_t i = 0; i < g->n_tensors; i++) {
         const ke__tensor *t = &g->tensors[i];
         const ke__gguf_change *c = change_of(i, changes, n_changes);
-        KE_TRY(put_info(&w, t->name, t->n_dims, t->dims, c ? c->type : t->type, offsets[i]));
+        KE_TRY(
+            put_info(&w, t->name, t->n_dims, t->dims, c ? c->type : t->type, offsets[i]));
     }
     KE_TRY(put_padding(&w, g->alignment));
     KE_TRY(put_data(&w, g, changes, n_changes));
@@ -319,7 +324,8 @@ done:
 }
 
 ke_status ke__gguf_create(ke_ctx *cx, const char *path, const ke__gguf_new_kv *kvs,
-                          size_t n_kvs, const ke__gguf_new_tensor *tensors, size_t n_tensors)
+                          size_t n_kvs, const ke__gguf_new_tensor *tensors,
+                          size_t n_tensors)
 {
     ke_status st = KE_OK;
     uint32_t alignment = 32;

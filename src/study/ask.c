@@ -6,9 +6,9 @@
 #include <math.h>
 #include <string.h>
 
-#define BATCH 16          /* prompts side by side: bounds memory, not results */
-#define MIN_TOKENS 16     /* of a continuation that is shown */
-#define TOKENS_BEYOND 8   /* after the target: white space before it, and where it ends */
+#define BATCH         16 /* prompts side by side: bounds memory, not results */
+#define MIN_TOKENS    16 /* of a continuation that is shown */
+#define TOKENS_BEYOND 8  /* after the target: white space before it, and where it ends */
 
 static unsigned flags_of(const ke__run *run)
 {
@@ -41,8 +41,8 @@ static ke_status question_new(ke_ctx *cx, ke__question *out, const ke__run *run,
     if (n == out->n_scored && n > 0)
         n--; /* a target that is all of one merged token */
     if (n == 0)
-        st = ke__fail(cx, KE_EINVAL, NULL, "the prompt \"%.80s\" has no token before the target",
-                      fact->prompt);
+        st = ke__fail(cx, KE_EINVAL, NULL,
+                      "the prompt \"%.80s\" has no token before the target", fact->prompt);
     out->n_before = n;
     out->max_tokens = out->n_scored - n + TOKENS_BEYOND;
     if (out->max_tokens < MIN_TOKENS)
@@ -97,7 +97,8 @@ void ke__questions_free(ke_ctx *cx, ke__run *run)
     ke__free(cx, run->breaks);
 }
 
-/* --- the lead ------------------------------------------------------------------------------ */
+/* --- the lead
+ * ------------------------------------------------------------------------------ */
 
 /* How many generated tokens it takes to say the target, and whether their text ends with it
  * (else it goes beyond: the last token holds the boundary too). */
@@ -136,9 +137,10 @@ static float boundary_lead(const float *logits, const uint8_t *breaks, size_t n_
 }
 
 /* Smallest lead along the tokens that say the target, boundary included. */
-static ke_status path_margin(ke_ctx *cx, float *out, const ke__run *run, const ke_model *model,
-                             const ke_stack *edits, const ke__question *q,
-                             const ke_generated *g, const char *target)
+static ke_status path_margin(ke_ctx *cx, float *out, const ke__run *run,
+                             const ke_model *model, const ke_stack *edits,
+                             const ke__question *q, const ke_generated *g,
+                             const char *target)
 {
     ke_status st = KE_OK;
     ke__pass *pass = NULL;
@@ -162,8 +164,10 @@ static ke_status path_margin(ke_ctx *cx, float *out, const ke__run *run, const k
 
     ke__seq seq = {ids, (uint32_t)(q->n_prompt + n), 0};
     KE_TRY(ke__pass_new(cx, &pass, model, NULL));
-    KE_TRY(ke__pass_run(cx, pass, &(ke__pass_in){.seqs = &seq, .n_seqs = 1, .out_rows = rows,
-                                                 .n_out = n + 1, .edits = edits}));
+    KE_TRY(ke__pass_run(
+        cx, pass,
+        &(ke__pass_in){
+            .seqs = &seq, .n_seqs = 1, .out_rows = rows, .n_out = n + 1, .edits = edits}));
     KE_TRY(ke__pass_score(cx, pass, 0, n, g->ids, NULL, NULL, NULL, margin, NULL));
     for (size_t i = 0; i < n; i++)
         *out = margin[i] < *out ? margin[i] : *out;
@@ -181,7 +185,8 @@ done:
     return st;
 }
 
-/* --- asking -------------------------------------------------------------------------------- */
+/* --- asking
+ * -------------------------------------------------------------------------------- */
 
 /* Whether `text` may still become the target with more tokens. */
 static bool unfinished(const char *text, const char *target)
@@ -199,12 +204,14 @@ static ke_status fill_verdict(ke_ctx *cx, ke__verdict *out, const ke__run *run,
     const ke__question *q = &run->questions[fact];
     const char *target = run->job->facts[fact].target;
 
-    /* A target spelt in more tokens than the tokenizer would use: no more than its bytes. */
+    /* A target spelt in more tokens than the tokenizer would use: no more than its bytes.
+     */
     if (g->n >= q->max_tokens && unfinished(g->text, target)) {
         ke_generate_opts opts = KE_GENERATE_DEFAULT;
         opts.max_tokens = q->max_tokens + strlen(target);
         ke_generated_free(cx, g);
-        KE_TRY(ke_generate(cx, g, model, edits, &(ke_ids){q->prompt, q->n_prompt}, 1, &opts));
+        KE_TRY(
+            ke_generate(cx, g, model, edits, &(ke_ids){q->prompt, q->n_prompt}, 1, &opts));
     }
     KE_TRY(ke__strdup(cx, &out->answer.text, g->text));
     out->holds = ke_target_holds(g->text, target);
@@ -222,8 +229,8 @@ done:
 }
 
 static ke_status ask_batch(ke_ctx *cx, ke__verdict *out, const ke__run *run,
-                           const ke_model *model, const ke_stack *edits, const size_t *which,
-                           size_t first, size_t n)
+                           const ke_model *model, const ke_stack *edits,
+                           const size_t *which, size_t first, size_t n)
 {
     ke_status st = KE_OK;
     ke_generate_opts opts = KE_GENERATE_DEFAULT;

@@ -1,4 +1,5 @@
-/* From facts to patches: each fact climbs its method's ladder of settings until it holds. */
+/* From facts to patches: each fact climbs its method's ladder of settings until it holds.
+ */
 #include "study/study.h"
 
 #include <string.h>
@@ -43,7 +44,8 @@ static const ke__dtype_traits *judged_type(const ke__run *run)
     return strcmp(run->type_name, "auto") == 0 ? ke__dtype_of(KE__F32) : run->type;
 }
 
-static ke_status try_settings(ke_ctx *cx, attempt *out, ke__run *run, size_t fact, size_t rung)
+static ke_status try_settings(ke_ctx *cx, attempt *out, ke__run *run, size_t fact,
+                              size_t rung)
 {
     ke_status st = KE_OK;
     ke_settings *settings = NULL;
@@ -51,8 +53,8 @@ static ke_status try_settings(ke_ctx *cx, attempt *out, ke__run *run, size_t fac
 
     *out = (attempt){0};
     KE_TRY(ke__settings_attempt(cx, run->job->settings, rung, &settings));
-    KE_TRY(ke_edit(cx, &out->patch, run->model, run->stack, settings, &run->job->facts[fact], 1,
-                   run->job->seed, &out->trace));
+    KE_TRY(ke_edit(cx, &out->patch, run->model, run->stack, settings,
+                   &run->job->facts[fact], 1, run->job->seed, &out->trace));
     KE_TRY(ke_stack_push(cx, run->stack, out->patch));
     pushed = true;
     KE_TRY(ke__ask_merged(cx, &out->verdict, run, judged_type(run), &fact, 1));
@@ -80,10 +82,13 @@ static ke_status say_attempt(ke_ctx *cx, const ke__run *run, size_t fact, size_t
 {
     const ke__verdict *v = &a->verdict;
     ke_status st = KE_OK;
-    KE_TRY(ke__run_say(cx, run, "fact %zu of %zu, attempt %zu of %zu: layer %u, %zu steps: %s%s%s",
+    KE_TRY(ke__run_say(cx, run,
+                       "fact %zu of %zu, attempt %zu of %zu: layer %u, %zu steps: %s%s%s",
                        fact + 1, run->job->n_facts, rung + 1, n_rungs,
                        a->trace.n_layers ? a->trace.layers[0] : 0, a->trace.n_loss,
-                       !v->holds ? "it did not take" : firm(v) ? "it took" : "it took narrowly",
+                       !v->holds ? "it did not take"
+                       : firm(v) ? "it took"
+                                 : "it took narrowly",
                        *a->trace.note ? "; " : "", a->trace.note));
 done:
     return st;
@@ -120,10 +125,11 @@ static ke_status edit_fact(ke_ctx *cx, ke__run *run, size_t fact)
 
     for (size_t rung = 0; rung < n_rungs && !firm(&best.verdict); rung++) {
         st = try_settings(cx, &next, run, fact, rung);
-        /* A later rung may be tamer; what diverges on the last one is the user's to know. */
+        /* A later rung may be tamer; what diverges on the last one is the user's to know.
+         */
         if (st == KE_ENUMERIC && (best.patch || rung + 1 < n_rungs)) {
-            KE_TRY(ke__run_say(cx, run, "fact %zu, attempt %zu of %zu: %s", fact + 1, rung + 1,
-                               n_rungs, ke_ctx_message(cx)));
+            KE_TRY(ke__run_say(cx, run, "fact %zu, attempt %zu of %zu: %s", fact + 1,
+                               rung + 1, n_rungs, ke_ctx_message(cx)));
             continue;
         }
         if (st != KE_OK)
@@ -157,8 +163,8 @@ static ke_status mend_all(ke_ctx *cx, ke__run *run)
     for (size_t i = 0; i < n; i++) {
         if (verdicts[i].holds || !run->report->facts[i].took)
             continue;
-        KE_TRY(ke__run_say(cx, run, "fact %zu of %zu no longer holds after the others: again",
-                           i + 1, n));
+        KE_TRY(ke__run_say(
+            cx, run, "fact %zu of %zu no longer holds after the others: again", i + 1, n));
         KE_TRY(edit_fact(cx, run, i));
     }
 done:

@@ -24,7 +24,8 @@ ke_status ke__run_say(ke_ctx *cx, const ke__run *run, const char *format, ...)
     return ke__check_cancel(cx);
 }
 
-/* --- what is asked for ------------------------------------------------------------------- */
+/* --- what is asked for -------------------------------------------------------------------
+ */
 
 static ke_status check_job(ke_ctx *cx, ke__run *run)
 {
@@ -39,10 +40,11 @@ static ke_status check_job(ke_ctx *cx, ke__run *run)
     if (strcmp(run->type_name, "auto") != 0 && strcmp(run->type_name, "same") != 0) {
         run->type = ke__dtype_named(run->type_name);
         if (!run->type || !run->type->from_f32)
-            return ke__fail(cx, KE_EINVAL, "edited-type",
-                            "edited-type \"%.40s\": expected auto, same, or a type that can be "
-                            "written (f32, f16, bf16, q8_0, q4_1, q4_0)",
-                            run->type_name);
+            return ke__fail(
+                cx, KE_EINVAL, "edited-type",
+                "edited-type \"%.40s\": expected auto, same, or a type that can be "
+                "written (f32, f16, bf16, q8_0, q4_1, q4_0)",
+                run->type_name);
     }
     KE_TRY(ke__outputs_check(cx, run));
 done:
@@ -70,7 +72,8 @@ done:
     return st;
 }
 
-/* --- the plan ------------------------------------------------------------------------------ */
+/* --- the plan
+ * ------------------------------------------------------------------------------ */
 
 /* "84M": rounded up, so that the number given as a limit is enough. */
 static void bytes_text(char out[24], uint64_t bytes)
@@ -106,27 +109,30 @@ static ke_status make_plan(ke_ctx *cx, ke__run *run)
     char need[24], have[24];
     uint64_t limit = ke__memory_limit(cx);
 
-    KE_TRY(ke_edit_plan_make(cx, plan, run->model, job->settings, job->facts, job->n_facts));
+    KE_TRY(
+        ke_edit_plan_make(cx, plan, run->model, job->settings, job->facts, job->n_facts));
     uint64_t verify = verify_bytes(run);
     if (verify > plan->peak_bytes)
         plan->peak_bytes = verify;
     bytes_text(need, plan->peak_bytes);
     bytes_text(have, limit);
     KE_TRY(ke__run_say(cx, run, "%s", plan->text));
-    KE_TRY(ke__run_say(cx, run, "type of edited tensors: %s; memory: %s beside the mapped file%s%s; "
+    KE_TRY(ke__run_say(cx, run,
+                       "type of edited tensors: %s; memory: %s%s%s beside the mapped file; "
                        "time: about %.0f s%s",
                        run->type_name, need, limit ? " of " : "", limit ? have : "",
                        plan->seconds < 1 ? 1 : plan->seconds,
                        plan->stats_tokens ? ", key statistics included" : ""));
     if (limit && plan->peak_bytes > limit)
         st = ke__fail(cx, KE_ELIMIT, "mem-limit",
-                      "this edit needs %s of memory, the limit is %s: %s would do", need, have,
-                      need);
+                      "this edit needs %s of memory, the limit is %s: %s would do", need,
+                      have, need);
 done:
     return st;
 }
 
-/* --- before ---------------------------------------------------------------------------------- */
+/* --- before
+ * ---------------------------------------------------------------------------------- */
 
 static ke_status measure_before(ke_ctx *cx, ke__run *run)
 {
@@ -152,7 +158,8 @@ done:
     return st;
 }
 
-/* --- after ----------------------------------------------------------------------------------- */
+/* --- after
+ * ----------------------------------------------------------------------------------- */
 
 static ke_status list_tensors(ke_ctx *cx, ke__run *run)
 {
@@ -215,7 +222,8 @@ static bool to_write(const ke__run *run)
     return !run->job->dry_run && (run->report->took || run->job->keep_failed);
 }
 
-/* --- the job ----------------------------------------------------------------------------------- */
+/* --- the job
+ * ----------------------------------------------------------------------------------- */
 
 static ke_status run_steps(ke_ctx *cx, ke__run *run)
 {

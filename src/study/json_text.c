@@ -15,7 +15,8 @@ json_t *ke__json_string(const char *text)
         text += good + 1;
         bytes -= good + 1;
         good = ke__utf8_prefix(text, bytes);
-        json_t *more = json_sprintf("%s%s%.*s", json_string_value(out), stand_in, (int)good, text);
+        json_t *more =
+            json_sprintf("%s%s%.*s", json_string_value(out), stand_in, (int)good, text);
         json_decref(out);
         out = more;
     }
@@ -68,7 +69,8 @@ ke_status ke__json_dump(ke_ctx *cx, char **out, json_t *value)
     if (json_dumpb(value, *out, bytes, flags) != bytes) {
         ke__free(cx, *out);
         *out = NULL;
-        st = ke__fail(cx, KE_ENOMEM, NULL, "out of memory: a JSON text of %zu bytes", bytes);
+        st =
+            ke__fail(cx, KE_ENOMEM, NULL, "out of memory: a JSON text of %zu bytes", bytes);
     }
 done:
     json_decref(value);

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* --- before work ----------------------------------------------------------------------- */
+/* --- before work -----------------------------------------------------------------------
+ */
 
 /* Find out now whether `path` can be written; nothing is left. */
 static ke_status try_open(ke_ctx *cx, const char *path, bool force)
@@ -81,7 +82,8 @@ done:
     return st;
 }
 
-/* --- after work -------------------------------------------------------------------------- */
+/* --- after work --------------------------------------------------------------------------
+ */
 
 /* The file's earlier records and this one. */
 typedef struct stamps {
@@ -183,8 +185,8 @@ static ke_status keep_old_patch(ke_ctx *cx, const ke__run *run, char **kept)
      * model that still has its name. A file system without links: the patch moves. */
     if (link(run->patch_path, *kept) != 0 && errno != EEXIST &&
         rename(run->patch_path, *kept) != 0)
-        return ke__fail(cx, KE_EIO, *kept, "%s: the earlier patch cannot be kept: %s", *kept,
-                        strerror(errno));
+        return ke__fail(cx, KE_EIO, *kept, "%s: the earlier patch cannot be kept: %s",
+                        *kept, strerror(errno));
     return KE_OK;
 }
 

@@ -5,23 +5,50 @@
 
 #include <string.h>
 
-#define N_NEIGHBOURS 5
+#define N_NEIGHBOURS     5
 #define NEIGHBOUR_TOKENS 5 /* of an answer that is compared before and after */
 
 /* Subjects of several kinds, so that a few taken at even steps are mixed. */
 static const char *const others[] = {
-    "Albert Einstein", "Paris",          "Microsoft",         "Hamlet",        "Mount Everest",
-    "Marie Curie",     "Tokyo",          "Toyota",            "Titanic",       "the Nile",
-    "Isaac Newton",    "Canada",         "the BBC",           "Star Wars",     "the Great Wall",
-    "Frida Kahlo",     "Brazil",         "Harvard University", "Don Quixote",  "the Louvre",
-    "Charles Darwin",  "Sydney",         "Nintendo",          "The Beatles",   "Stonehenge",
-    "Nelson Mandela",  "Egypt",          "the Red Cross",     "Mona Lisa",     "Lake Victoria",
-    "Napoleon",        "Stockholm",      "Boeing",
+    "Albert Einstein",
+    "Paris",
+    "Microsoft",
+    "Hamlet",
+    "Mount Everest",
+    "Marie Curie",
+    "Tokyo",
+    "Toyota",
+    "Titanic",
+    "Amazon River",
+    "Isaac Newton",
+    "Canada",
+    "BBC",
+    "Star Wars",
+    "Lake Victoria",
+    "Frida Kahlo",
+    "Brazil",
+    "Sony",
+    "Don Quixote",
+    "Mount Fuji",
+    "Charles Darwin",
+    "Sydney",
+    "Nintendo",
+    "The Beatles",
+    "Stonehenge",
+    "Nelson Mandela",
+    "Egypt",
+    "Boeing",
+    "Mona Lisa",
+    "Niagara Falls",
+    "Napoleon",
+    "Stockholm",
+    "Harvard University",
 };
 #define N_OTHERS (sizeof others / sizeof others[0])
-#define STEP 8 /* no common factor with N_OTHERS: visits all of them */
+#define STEP     8 /* no common factor with N_OTHERS: visits all of them */
 
-/* --- making ----------------------------------------------------------------------------- */
+/* --- making -----------------------------------------------------------------------------
+ */
 
 static ke_status make_given(ke_ctx *cx, ke_probe_result *out, const char *prompt)
 {
@@ -35,8 +62,9 @@ static ke_status make_paraphrases(ke_ctx *cx, ke_fact_report *f, const ke_fact *
     size_t n = ke__trimmed(fact->prompt);
     bool question = n > 0 && fact->prompt[n - 1] == '?';
     /* Each ends as the prompt does, so that the same words have to follow. */
-    const char *const forms[] = {"This is well known. %s", "According to the encyclopedia: %s",
-                                 question ? "Question: %s\nAnswer:" : "Complete the text.\n\n%s"};
+    const char *const forms[] = {
+        "This is well known. %s", "According to the encyclopedia: %s",
+        question ? "Question: %s\nAnswer:" : "Complete the text.\n\n%s"};
     const size_t n_forms = sizeof forms / sizeof forms[0];
 
     size_t given = fact->n_paraphrases;
@@ -70,8 +98,8 @@ static bool mentions(const char *text, const char *other)
 }
 
 /* The prompt with every place of `subject` taken by `other`. */
-static ke_status replace_all(ke_ctx *cx, char **out, const char *prompt, const char *subject,
-                             const char *other)
+static ke_status replace_all(ke_ctx *cx, char **out, const char *prompt,
+                             const char *subject, const char *other)
 {
     ke_status st = KE_OK;
     ke__text text = {0};
@@ -92,7 +120,8 @@ static ke_status make_neighbours(ke_ctx *cx, ke_fact_report *f, const ke_fact *f
 {
     ke_status st = KE_OK;
     size_t given = fact->n_neighbours;
-    KE_TRY(ke__alloc(cx, &f->neighbours, given ? given : N_NEIGHBOURS, sizeof *f->neighbours));
+    KE_TRY(
+        ke__alloc(cx, &f->neighbours, given ? given : N_NEIGHBOURS, sizeof *f->neighbours));
     for (; f->n_neighbours < given; f->n_neighbours++)
         KE_TRY(make_given(cx, &f->neighbours[f->n_neighbours],
                           fact->neighbours[f->n_neighbours].prompt));
@@ -121,10 +150,12 @@ done:
     return st;
 }
 
-/* --- asking --------------------------------------------------------------------------------- */
+/* --- asking
+ * --------------------------------------------------------------------------------- */
 
 static ke_status ask_probes(ke_ctx *cx, const ke__run *run, const ke_stack *edits,
-                            ke_probe_result *probes, size_t n, size_t max_tokens, bool after)
+                            ke_probe_result *probes, size_t n, size_t max_tokens,
+                            bool after)
 {
     ke_status st = KE_OK;
     const char **prompts = NULL;

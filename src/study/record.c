@@ -9,7 +9,8 @@ static json_t *settings_json(const ke_settings *settings)
     const char *method = ke_settings_method(settings);
     bool ok = out;
     for (size_t i = 0; ok && ke_method_setting(method, i, &info); i++)
-        ok = ke__json_set(out, info.name, ke__json_string(ke_settings_get(settings, info.name)));
+        ok = ke__json_set(out, info.name,
+                          ke__json_string(ke_settings_get(settings, info.name)));
     return ke__json_done(out, ok);
 }
 
@@ -29,7 +30,8 @@ static json_t *facts_json(const ke__run *run)
     return ke__json_done(out, ok);
 }
 
-/* What each accepted patch recorded about itself (contexts, the settings of its attempt). */
+/* What each accepted patch recorded about itself (contexts, the settings of its attempt).
+ */
 static json_t *edits_json(const ke__run *run)
 {
     json_t *out = json_array();

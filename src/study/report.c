@@ -5,9 +5,9 @@ static json_t *answer_json(const ke_answer *a)
 {
     json_t *out = json_object();
     bool ok = ke__json_set(out, "text", ke__json_string(a->text)) &&
-        ke__json_set(out, "target_logprob", ke__json_number(a->target_logprob)) &&
-        ke__json_set(out, "target_rank", json_integer(a->target_rank)) &&
-        ke__json_set(out, "margin", ke__json_number((double)a->margin));
+              ke__json_set(out, "target_logprob", ke__json_number(a->target_logprob)) &&
+              ke__json_set(out, "target_rank", json_integer(a->target_rank)) &&
+              ke__json_set(out, "margin", ke__json_number((double)a->margin));
     return ke__json_done(out, ok);
 }
 
@@ -15,10 +15,10 @@ static json_t *probe_json(const ke_probe_result *p)
 {
     json_t *out = json_object();
     bool ok = ke__json_set(out, "prompt", ke__json_string(p->prompt)) &&
-        ke__json_set(out, "before", ke__json_string(p->before)) &&
-        ke__json_set(out, "after", ke__json_string(p->after)) &&
-        ke__json_set(out, "made", json_boolean(p->made)) &&
-        ke__json_set(out, "ok", json_boolean(p->ok));
+              ke__json_set(out, "before", ke__json_string(p->before)) &&
+              ke__json_set(out, "after", ke__json_string(p->after)) &&
+              ke__json_set(out, "made", json_boolean(p->made)) &&
+              ke__json_set(out, "ok", json_boolean(p->ok));
     return ke__json_done(out, ok);
 }
 
@@ -46,7 +46,8 @@ static json_t *loss_json(const ke_edit_trace *trace)
 static json_t *fact_json(const ke_fact_report *f)
 {
     json_t *out = json_object();
-    bool ok = ke__json_set(out, "subject", ke__json_string(f->subject)) &&
+    bool ok =
+        ke__json_set(out, "subject", ke__json_string(f->subject)) &&
         ke__json_set(out, "prompt", ke__json_string(f->prompt)) &&
         ke__json_set(out, "target", ke__json_string(f->target)) &&
         ke__json_set(out, "took", json_boolean(f->took)) &&
@@ -54,8 +55,9 @@ static json_t *fact_json(const ke_fact_report *f)
         ke__json_set(out, "reason", ke__json_string(f->reason)) &&
         ke__json_set(out, "before", answer_json(&f->before)) &&
         ke__json_set(out, "after", answer_json(&f->after)) &&
-        ke__json_set(out, "paraphrases",
-                     probes_json(f->paraphrases, f->n_paraphrases, "success", f->n_success)) &&
+        ke__json_set(
+            out, "paraphrases",
+            probes_json(f->paraphrases, f->n_paraphrases, "success", f->n_success)) &&
         ke__json_set(out, "neighbours",
                      probes_json(f->neighbours, f->n_neighbours, "kept", f->n_kept)) &&
         ke__json_set(out, "attempts", json_integer((json_int_t)f->n_attempts)) &&
@@ -104,9 +106,9 @@ static json_t *harm_json(const ke_edit_report *r)
 {
     json_t *out = json_object();
     bool ok = ke__json_set(out, "kl", ke__json_number(r->kl)) &&
-        ke__json_set(out, "ppl_before", ke__json_number(r->ppl_before)) &&
-        ke__json_set(out, "ppl_after", ke__json_number(r->ppl_after)) &&
-        ke__json_set(out, "tokens", json_integer((json_int_t)r->harm_tokens));
+              ke__json_set(out, "ppl_before", ke__json_number(r->ppl_before)) &&
+              ke__json_set(out, "ppl_after", ke__json_number(r->ppl_after)) &&
+              ke__json_set(out, "tokens", json_integer((json_int_t)r->harm_tokens));
     return ke__json_done(out, ok);
 }
 
@@ -114,11 +116,11 @@ static json_t *seconds_json(const ke_edit_report *r)
 {
     json_t *out = json_object();
     bool ok = ke__json_set(out, "open", ke__json_number(r->seconds.open)) &&
-        ke__json_set(out, "stats", ke__json_number(r->seconds.stats)) &&
-        ke__json_set(out, "edit", ke__json_number(r->seconds.edit)) &&
-        ke__json_set(out, "verify", ke__json_number(r->seconds.verify)) &&
-        ke__json_set(out, "save", ke__json_number(r->seconds.save)) &&
-        ke__json_set(out, "total", ke__json_number(r->seconds.total));
+              ke__json_set(out, "stats", ke__json_number(r->seconds.stats)) &&
+              ke__json_set(out, "edit", ke__json_number(r->seconds.edit)) &&
+              ke__json_set(out, "verify", ke__json_number(r->seconds.verify)) &&
+              ke__json_set(out, "save", ke__json_number(r->seconds.save)) &&
+              ke__json_set(out, "total", ke__json_number(r->seconds.total));
     return ke__json_done(out, ok);
 }
 
@@ -131,19 +133,20 @@ ke_status ke_edit_report_json(ke_ctx *cx, char **out, const ke_edit_report *r)
 {
     json_t *o = json_object();
     bool ok = ke__json_set(o, "schema", ke__json_string("knowedit.edit/1")) &&
-        ke__json_set(o, "method", ke__json_string(r->method)) &&
-        ke__json_set(o, "layers", ke__json_layers(r)) &&
-        ke__json_set(o, "took", json_boolean(r->took)) &&
-        ke__json_set(o, "already", json_boolean(r->already)) &&
-        ke__json_set(o, "facts", facts_json(r)) && ke__json_set(o, "harm", harm_json(r)) &&
-        ke__json_set(o, "output", ke__json_string(r->output)) &&
-        ke__json_set(o, "patch", ke__json_string(r->patch)) &&
-        ke__json_set(o, "sha256_base", sha_json(r->sha256_base)) &&
-        ke__json_set(o, "sha256_output", sha_json(r->sha256_output)) &&
-        ke__json_set(o, "edited_tensors", ke__json_tensors(r)) &&
-        ke__json_set(o, "type_reason", ke__json_string(r->type_reason)) &&
-        ke__json_set(o, "seconds", seconds_json(r)) &&
-        ke__json_set(o, "peak_bytes", json_integer((json_int_t)r->peak_bytes));
+              ke__json_set(o, "method", ke__json_string(r->method)) &&
+              ke__json_set(o, "layers", ke__json_layers(r)) &&
+              ke__json_set(o, "took", json_boolean(r->took)) &&
+              ke__json_set(o, "already", json_boolean(r->already)) &&
+              ke__json_set(o, "facts", facts_json(r)) &&
+              ke__json_set(o, "harm", harm_json(r)) &&
+              ke__json_set(o, "output", ke__json_string(r->output)) &&
+              ke__json_set(o, "patch", ke__json_string(r->patch)) &&
+              ke__json_set(o, "sha256_base", sha_json(r->sha256_base)) &&
+              ke__json_set(o, "sha256_output", sha_json(r->sha256_output)) &&
+              ke__json_set(o, "edited_tensors", ke__json_tensors(r)) &&
+              ke__json_set(o, "type_reason", ke__json_string(r->type_reason)) &&
+              ke__json_set(o, "seconds", seconds_json(r)) &&
+              ke__json_set(o, "peak_bytes", json_integer((json_int_t)r->peak_bytes));
     return ke__json_dump(cx, out, ke__json_done(o, ok));
 }
 

@@ -1,5 +1,5 @@
-/* One edit job, step by step: ke_edit_run() in job.c calls the steps in the order below, and
- * all of them share its state. */
+/* One edit job, step by step: ke_edit_run() in job.c calls the steps in the order below,
+ * and all of them share its state. */
 #ifndef KE_STUDY_STUDY_H
 #define KE_STUDY_STUDY_H
 
@@ -13,9 +13,9 @@
  * docs/verification.md. */
 #define KE__MARGIN 1.0F
 
-/* A fact's prompt and target as token ids. `scored` is prompt, blank and target as one text:
- * its first n_before ids are the prompt's (or fewer, where the prompt's last token merges
- * with the target) and the rest are the target's. */
+/* A fact's prompt and target as token ids. `scored` is prompt, blank and target as one
+ * text: its first n_before ids are the prompt's (or fewer, where the prompt's last token
+ * merges with the target) and the rest are the target's. */
 typedef struct ke__question {
     int32_t *prompt;
     size_t n_prompt;
@@ -39,9 +39,9 @@ typedef struct ke__run {
     ke_stack *stack;         /* the accepted patches, in f32 */
     ke_patch **patches;      /* [n_patches] them, owned */
     size_t n_patches, patches_room;
-    const char *type_name;   /* "auto", "same" or the type's */
-    const ke__dtype_traits *type; /* of a named type */
-    ke__merged merged;       /* what the file will hold */
+    const char *type_name;          /* "auto", "same" or the type's */
+    const ke__dtype_traits *type;   /* of a named type */
+    ke__merged merged;              /* what the file will hold */
     char *output_path, *patch_path; /* NULL: not written */
     bool replace_patch;             /* one that is there may be replaced */
     double lap;
@@ -61,22 +61,25 @@ KE_MUST_CHECK ke_status ke__outputs_check(ke_ctx *cx, ke__run *run);
  * their names: patch first. Nothing gets a name if a fact no longer holds there. */
 KE_MUST_CHECK ke_status ke__outputs_write(ke_ctx *cx, ke__run *run);
 
-/* --- ask.c: what a model says ----------------------------------------------------------- */
+/* --- ask.c: what a model says -----------------------------------------------------------
+ */
 
 KE_MUST_CHECK ke_status ke__questions_new(ke_ctx *cx, ke__run *run);
 void ke__questions_free(ke_ctx *cx, ke__run *run);
-/* Ask the facts which[0..n) (NULL: all n) of `model`, a copy of run->model or an edit of it;
- * out[n] is freed by ke__verdicts_free(). */
+/* Ask the facts which[0..n) (NULL: all n) of `model`, a copy of run->model or an edit of
+ * it; out[n] is freed by ke__verdicts_free(). */
 KE_MUST_CHECK ke_status ke__ask(ke_ctx *cx, ke__verdict *out, const ke__run *run,
                                 const ke_model *model, const ke_stack *edits,
                                 const size_t *which, size_t n);
 void ke__verdicts_free(ke_ctx *cx, ke__verdict *verdicts, size_t n);
-/* Continuations of texts, each prompted as a fact's prompt is; texts[n] are the caller's. */
+/* Continuations of texts, each prompted as a fact's prompt is; texts[n] are the caller's.
+ */
 KE_MUST_CHECK ke_status ke__continue(ke_ctx *cx, char **out, const ke__run *run,
                                      const ke_stack *edits, const char *const *prompts,
                                      size_t n, size_t max_tokens);
 
-/* --- attempts.c: from facts to patches ------------------------------------------------- */
+/* --- attempts.c: from facts to patches -------------------------------------------------
+ */
 
 /* Ask facts on the values that a file would hold with edited tensors of `type` (NULL: the
  * types they have). */
@@ -86,26 +89,31 @@ KE_MUST_CHECK ke_status ke__ask_merged(ke_ctx *cx, ke__verdict *out, ke__run *ru
 /* Edit every fact that does not hold yet, climbing the method's ladder. */
 KE_MUST_CHECK ke_status ke__edit_all(ke_ctx *cx, ke__run *run);
 
-/* --- types.c ------------------------------------------------------------------------------ */
+/* --- types.c
+ * ------------------------------------------------------------------------------ */
 
-/* Choose the type of edited tensors; fills run->merged, the reasons and the answers after. */
+/* Choose the type of edited tensors; fills run->merged, the reasons and the answers after.
+ */
 KE_MUST_CHECK ke_status ke__type_choose(ke_ctx *cx, ke__run *run);
 
-/* --- probes.c: paraphrases and neighbours ------------------------------------------------- */
+/* --- probes.c: paraphrases and neighbours
+ * ------------------------------------------------- */
 
 KE_MUST_CHECK ke_status ke__probes_make(ke_ctx *cx, ke__run *run);
 /* Their answers before, then (edits not NULL) after, with the counts. */
 KE_MUST_CHECK ke_status ke__probes_before(ke_ctx *cx, ke__run *run);
 KE_MUST_CHECK ke_status ke__probes_after(ke_ctx *cx, ke__run *run, const ke_stack *edits);
 
-/* --- record.c: what file and patch say about the edit ------------------------------------ */
+/* --- record.c: what file and patch say about the edit ------------------------------------
+ */
 
 /* The stamp: one JSON object on one line. Caller frees. */
 KE_MUST_CHECK ke_status ke__record_stamp(ke_ctx *cx, char **out, const ke__run *run);
 /* The patch's meta object. */
 KE_MUST_CHECK ke_status ke__record_patch(ke_ctx *cx, char **out, const ke__run *run);
 
-/* --- json_text.c ---------------------------------------------------------------------------- */
+/* --- json_text.c
+ * ---------------------------------------------------------------------------- */
 
 /* A JSON string of text that may hold anything: what is not UTF-8 becomes U+FFFD. NULL text
  * is null; NULL is returned if memory is short. */
@@ -120,12 +128,14 @@ bool ke__json_add(json_t *array, json_t *value);
 /* `value` if all went well, else NULL (and it is dropped). */
 json_t *ke__json_done(json_t *value, bool ok);
 
-/* --- report.c --------------------------------------------------------------------------------- */
+/* --- report.c
+ * --------------------------------------------------------------------------------- */
 
 json_t *ke__json_layers(const ke_edit_report *report);
 json_t *ke__json_tensors(const ke_edit_report *report);
 
-/* --- holds.c --------------------------------------------------------------------------------- */
+/* --- holds.c
+ * --------------------------------------------------------------------------------- */
 
 /* `text` without the white space (Unicode's) that it begins with. */
 const char *ke__skip_space(const char *text);

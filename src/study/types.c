@@ -19,7 +19,8 @@ static void trial_free(ke_ctx *cx, trial *t, size_t n)
     t->verdicts = NULL;
 }
 
-static ke_status try_type(ke_ctx *cx, trial *out, ke__run *run, const ke__dtype_traits *type)
+static ke_status try_type(ke_ctx *cx, trial *out, ke__run *run,
+                          const ke__dtype_traits *type)
 {
     ke_status st = KE_OK;
     size_t n = run->job->n_facts;
@@ -62,28 +63,37 @@ static bool can_hold(const ke__run *run, const ke__dtype_traits *type)
     return true;
 }
 
-static const char *name_of(const ke__dtype_traits *type)
+/* The name of a type; NULL is the one that the edited tensors have, if they share one. */
+static const char *name_of(const ke__run *run, const ke__dtype_traits *type)
 {
-    return type ? type->name : "its own type";
+    const ke__gguf *file = &run->model->file;
+    for (size_t i = 0; !type && i < file->n_tensors; i++)
+        if (ke__stack_touches(run->stack, (uint32_t)i))
+            type = file->tensors[i].type;
+    return type ? type->name : "unchanged";
 }
 
 static ke_status reason_auto(ke_ctx *cx, ke__run *run, const trial *t, size_t want)
 {
+    if (run->n_patches == 0)
+        return ke__strdup(cx, &run->report->type_reason, "nothing was edited");
     if (t->n_hold < want)
         return ke__format(cx, &run->report->type_reason,
-                          "%s: no type keeps all facts (%zu of %zu hold)", name_of(t->type),
-                          t->n_hold, want);
+                          "%s: no type keeps all facts (%zu of %zu hold)",
+                          name_of(run, t->type), t->n_hold, want);
     if (t->n_hold == 0)
         return ke__format(cx, &run->report->type_reason, "%s: no fact holds",
-                          name_of(t->type));
+                          name_of(run, t->type));
     if (t->margin < KE__MARGIN)
-        return ke__format(cx, &run->report->type_reason,
-                          "%s: the facts hold, but in no type with the margin of %.1f logits "
-                          "that rounding elsewhere may need (%.2f)",
-                          name_of(t->type), (double)KE__MARGIN, (double)t->margin);
-    return ke__format(cx, &run->report->type_reason,
-                      "%s: the smallest type in which every fact holds by %.1f logits (%.2f)",
-                      name_of(t->type), (double)KE__MARGIN, (double)t->margin);
+        return ke__format(
+            cx, &run->report->type_reason,
+            "%s: the facts hold, but in no type with the margin of %.1f logits "
+            "that rounding elsewhere may need (%.2f)",
+            name_of(run, t->type), (double)KE__MARGIN, (double)t->margin);
+    return ke__format(
+        cx, &run->report->type_reason,
+        "%s: the smallest type in which every fact holds by %.1f logits (%.2f)",
+        name_of(run, t->type), (double)KE__MARGIN, (double)t->margin);
 }
 
 /* More facts, then a firm margin, then the smaller type (tried first). */
@@ -126,9 +136,10 @@ done:
     return st;
 }
 
-/* Why a fact does not hold in the values that the file gets. */
-static ke_status reason_fact(ke_ctx *cx, ke_fact_report *f, const ke__verdict *v,
-                             const trial *t, bool took_before)
+/* Why a fact does not hold in the values that the file gets; f->took is the ladder's view.
+ */
+static ke_status reason_fact(ke_ctx *cx, const ke__run *run, ke_fact_report *f,
+                             const trial *t, const ke__verdict *v)
 {
     const char *said = ke__skip_space(v->answer.text);
     const char *target = ke__skip_space(f->target);
@@ -137,16 +148,18 @@ static ke_status reason_fact(ke_ctx *cx, ke_fact_report *f, const ke__verdict *v
     f->reason = NULL;
     if (v->holds)
         return ke__strdup(cx, &f->reason, "");
-    if (took_before)
-        return ke__format(cx, &f->reason,
-                          "it held in f32, but not with all edits in place and rounded to %s: "
-                          "the model says \"%.60s\"",
-                          name_of(t->type), said);
+    if (f->took)
+        return ke__format(
+            cx, &f->reason,
+            "it took, but does not hold with all edits in place and rounded to "
+            "%s: the model says \"%.60s\"",
+            name_of(run, t->type), said);
     if (strncmp(said, target, n) == 0)
-        return ke__format(cx, &f->reason, "the answer goes on with the word: \"%.60s\"", said);
+        return ke__format(cx, &f->reason, "the answer goes on with the word: \"%.60s\"",
+                          said);
     return ke__format(cx, &f->reason,
-                      "the model says \"%.60s\" (the target's first token has rank %u)", said,
-                      v->answer.target_rank);
+                      "the model says \"%.60s\" (the target's first token has rank %u)",
+                      said, v->answer.target_rank);
 }
 
 ke_status ke__type_choose(ke_ctx *cx, ke__run *run)
@@ -159,13 +172,13 @@ ke_status ke__type_choose(ke_ctx *cx, ke__run *run)
         KE_TRY(choose_auto(cx, &best, run));
     } else {
         KE_TRY(try_type(cx, &best, run, run->type));
-        KE_TRY(ke__format(cx, &r->type_reason, "%s: asked for", name_of(run->type)));
+        KE_TRY(ke__format(cx, &r->type_reason, "%s: asked for", name_of(run, run->type)));
     }
     KE_TRY(ke__merge(cx, &run->merged, run->model, run->stack, best.type));
     r->took = true;
     for (size_t i = 0; i < r->n_facts; i++) {
         ke_fact_report *f = &r->facts[i];
-        KE_TRY(reason_fact(cx, f, &best.verdicts[i], &best, f->took));
+        KE_TRY(reason_fact(cx, run, f, &best, &best.verdicts[i]));
         f->took = best.verdicts[i].holds;
         r->took = r->took && f->took;
         ke__free(cx, f->after.text);

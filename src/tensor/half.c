@@ -20,7 +20,8 @@ static float float_of(uint32_t u)
 
 float ke__f16_to_f32(uint16_t h)
 {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31, part = h & 1023;
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31,
+             part = h & 1023;
     if (exponent == 31)
         return float_of(sign | 0x7F800000 | part << 13);
     if (exponent == 0) { /* zero or subnormal: part * 2^-24 is exact */
@@ -34,7 +35,8 @@ uint16_t ke__f32_to_f16(float f)
 {
     uint32_t u = bits_of(f), magnitude = u & 0x7FFFFFFF;
     uint16_t sign = (uint16_t)(u >> 16 & 0x8000);
-    if (magnitude > 0x7F800000) /* NaN: a set top bit keeps the rest from reading as infinity */
+    if (magnitude >
+        0x7F800000) /* NaN: a set top bit keeps the rest from reading as infinity */
         return (uint16_t)(sign | 0x7E00 | (magnitude >> 13 & 0x1FF));
     if (magnitude >= 0x477FF000) /* 65520 and above round to infinity */
         return sign | 0x7C00;
@@ -70,21 +72,21 @@ void ke__f32_row_from_f32(void *out, const float *in, size_t n)
 }
 
 /* File data may lie at odd addresses: elements are copied, which costs nothing. */
-#define ROW(type, stored, load, store)                                                        \
-    void ke__##type##_row_to_f32(float *out, const void *in, size_t n)                        \
-    {                                                                                         \
-        for (size_t i = 0; i < n; i++) {                                                      \
-            stored x;                                                                         \
-            memcpy(&x, (const char *)in + i * sizeof x, sizeof x);                            \
-            out[i] = load(x);                                                                 \
-        }                                                                                     \
-    }                                                                                         \
-    void ke__##type##_row_from_f32(void *out, const float *in, size_t n)                      \
-    {                                                                                         \
-        for (size_t i = 0; i < n; i++) {                                                      \
-            stored x = store(in[i]);                                                          \
-            memcpy((char *)out + i * sizeof x, &x, sizeof x);                                 \
-        }                                                                                     \
+#define ROW(type, stored, load, store)                                                     \
+    void ke__##type##_row_to_f32(float *out, const void *in, size_t n)                     \
+    {                                                                                      \
+        for (size_t i = 0; i < n; i++) {                                                   \
+            stored x;                                                                      \
+            memcpy(&x, (const char *)in + i * sizeof x, sizeof x);                         \
+            out[i] = load(x);                                                              \
+        }                                                                                  \
+    }                                                                                      \
+    void ke__##type##_row_from_f32(void *out, const float *in, size_t n)                   \
+    {                                                                                      \
+        for (size_t i = 0; i < n; i++) {                                                   \
+            stored x = store(in[i]);                                                       \
+            memcpy((char *)out + i * sizeof x, &x, sizeof x);                              \
+        }                                                                                  \
     }
 
 ROW(f16, uint16_t, ke__f16_to_f32, ke__f32_to_f16)

@@ -1,4 +1,5 @@
-/* Q4_0: x = d (q - 8);  Q4_1: x = d q + m;  Q8_0: x = d q.  32 elements a block, d and m f16. */
+/* Q4_0: x = d (q - 8);  Q4_1: x = d q + m;  Q8_0: x = d q.  A block has 32 elements; d and
+ * m are f16. */
 #include "tensor/quant.h"
 
 #include <float.h>
@@ -102,7 +103,8 @@ typedef struct coded {
     int8_t level[N];
 } coded;
 
-/* What stays where no way has a finite error: a value is NaN, infinite or beyond f16 scales. */
+/* What stays where no way has a finite error: a value is NaN, infinite or too large for
+ * the scales of f16. */
 static const coded unwritable = {.d = NAN, .error = INFINITY};
 
 /* Levels for scale d, kept in `best` if they err less. */
@@ -158,14 +160,15 @@ static bool find_exact(coded *best, const float *x, float extreme, float low, fl
 }
 
 /* Given levels, the error is least at d = sum(x l) / sum(l l), and is then
- * sum(x x) - sum(x l)^2 / sum(l l): the scale of the trial that makes the last term largest.
- * Trials give the extreme the levels from `first` on, a tenth apart. */
+ * sum(x x) - sum(x l)^2 / sum(l l): the scale of the trial that makes the last term
+ * largest. Trials give the extreme the levels from `first` on, a tenth apart. */
 static float best_scale(const float *x, float extreme, float first, int n_trials, float low,
                         float high)
 {
     float best = 0, best_gain = 0;
     for (int t = 0; t < n_trials; t++) {
-        float inverse = (first + 0.1f * (float)t) / extreme, xl[LANES] = {0}, ll[LANES] = {0};
+        float inverse = (first + 0.1f * (float)t) / extreme, xl[LANES] = {0},
+              ll[LANES] = {0};
         for (int i = 0; i < N; i += LANES)
             for (int j = 0; j < LANES; j++) {
                 float level = nearest(x[i + j] * inverse, low, high);
@@ -210,12 +213,13 @@ static coded code_q8_0(const float *x)
     float extreme = signed_extreme(x);
     if (!all_finite(x))
         return best;
-    /* Level -128 only where a file had it: some programs take its absolute value in 8 bits. */
+    /* Level -128 only where a file had it: some programs take its absolute value in 8 bits.
+     */
     try_scale(&best, x, round_f16(fabsf(extreme) / 127.0f), -127, 127);
     if (best.error == 0.0f || find_exact(&best, x, extreme, -128, 127))
         return best;
-    try_scale(&best, x, round_f16(best_scale(x, fabsf(extreme), 126.5f, 11, -127, 127)), -127,
-              127);
+    try_scale(&best, x, round_f16(best_scale(x, fabsf(extreme), 126.5f, 11, -127, 127)),
+              -127, 127);
     return best;
 }
 
@@ -237,8 +241,8 @@ static void try_affine(coded *best, const float *x, float d, float m)
         *best = c;
 }
 
-/* As find_exact(): the least element has level `first`, the greatest first + span. The scale
- * must then be near an f16, which settles nearly every span at once. */
+/* As find_exact(): the least element has level `first`, the greatest first + span. The
+ * scale must then be near an f16, which settles nearly every span at once. */
 static bool find_exact_affine(coded *best, const float *x, float least, float greatest)
 {
     float range = greatest - least;
@@ -258,7 +262,8 @@ static bool find_exact_affine(coded *best, const float *x, float least, float gr
 
 /* Least squares for x - least = d l + m over several ways to set the levels; the pair that
  * explains most. With y = x - least, the error is sum(y y) - d sum(y l) - m sum(y). */
-static void best_affine(const float *x, float least, float range, float *out_d, float *out_m)
+static void best_affine(const float *x, float least, float range, float *out_d,
+                        float *out_m)
 {
     enum { TRIALS = 21 };
     float best_gain = 0;

@@ -1,4 +1,5 @@
-/* The scalar specification of the element types that are computed with. Private to tensor. */
+/* The scalar specification of the element types that are computed with. Private to tensor.
+ */
 #ifndef KE_TENSOR_QUANT_H
 #define KE_TENSOR_QUANT_H
 

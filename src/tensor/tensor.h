@@ -24,10 +24,10 @@ typedef enum ke__dtype {
 } ke__dtype;
 
 typedef struct ke__dtype_traits {
-    const char *name;  /* lower case: "q4_1" */
+    const char *name; /* lower case: "q4_1" */
     uint32_t id;
-    uint32_t block;    /* elements a block */
-    uint32_t bytes;    /* bytes a block */
+    uint32_t block; /* elements a block */
+    uint32_t bytes; /* bytes a block */
     /* n elements (whole blocks); NULL if not computable. The scalar specification. */
     void (*to_f32)(float *out, const void *in, size_t n);
     void (*from_f32)(void *out, const float *in, size_t n);
@@ -44,10 +44,10 @@ typedef struct ke__tensor {
     const char *name;
     const ke__dtype_traits *type;
     uint32_t n_dims;
-    uint64_t dims[4];  /* as in the file: dims[0] = cols, fastest */
+    uint64_t dims[4]; /* as in the file: dims[0] = cols, fastest */
     uint64_t rows, cols;
-    uint64_t bytes;    /* of the data, without padding */
-    uint64_t offset;   /* from the start of the file */
+    uint64_t bytes;  /* of the data, without padding */
+    uint64_t offset; /* from the start of the file */
     const uint8_t *data;
 } ke__tensor;
 
@@ -55,8 +55,8 @@ typedef struct ke__tensor {
 bool ke__row_bytes(size_t *out, const ke__dtype_traits *type, uint64_t n);
 
 float ke__f16_to_f32(uint16_t h);
-uint16_t ke__f32_to_f16(float f);       /* round to nearest even; NaN kept */
+uint16_t ke__f32_to_f16(float f); /* round to nearest even; NaN kept */
 float ke__bf16_to_f32(uint16_t h);
-uint16_t ke__f32_to_bf16(float f);      /* round to nearest even; NaN kept quiet */
+uint16_t ke__f32_to_bf16(float f); /* round to nearest even; NaN kept quiet */
 
 #endif

@@ -13,8 +13,8 @@ typedef struct oom {
 /* A context over `o` (one thread), its own block not counted. */
 ke_ctx *oom_ctx(oom *o, long fail_at);
 
-/* Call `call` again and again, failing its first allocation, then its second, and so on until
- * it succeeds: each time it must return KE_ENOMEM and leave nothing allocated. */
+/* Call `call` again and again, failing its first allocation, then its second, and so on
+ * until it succeeds: each time it must return KE_ENOMEM and leave nothing allocated. */
 void oom_each(ke_status (*call)(ke_ctx *cx, void *payload), void *payload);
 
 #endif

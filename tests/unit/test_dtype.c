@@ -27,8 +27,7 @@ static uint32_t bits_of(float f)
 static double f16_value(uint16_t h)
 {
     int exponent = h >> 10 & 31, part = h & 1023;
-    double magnitude =
-        exponent ? ldexp(1024 + part, exponent - 25) : ldexp(part, -24);
+    double magnitude = exponent ? ldexp(1024 + part, exponent - 25) : ldexp(part, -24);
     return h & 0x8000 ? -magnitude : magnitude;
 }
 
@@ -191,7 +190,8 @@ static void plain_types_convert(void **state)
 
 /* --- blocks --------------------------------------------------------------------------- */
 
-/* d = 0.5 (0x3800), m = -3 (0xC200). Byte j: element j in its low half, j + 16 in its high. */
+/* d = 0.5 (0x3800), m = -3 (0xC200). Byte j: element j in its low half, j + 16 in its high.
+ */
 static void blocks_are_read_as_the_format_says(void **state)
 {
     float x[32];
@@ -257,7 +257,8 @@ static void plain_quantise(uint32_t id, uint8_t *out, const float *x)
         d = fabsf(extreme) / 127;
     for (int i = 0; i < 32; i++) {
         float v = d != 0 ? (x[i] - m) * (1 / d) : 0;
-        level[i] = id == KE__Q8_0 ? (int)roundf(v) : (int)(v + (id == KE__Q4_0 ? 8.5f : 0.5f));
+        level[i] =
+            id == KE__Q8_0 ? (int)roundf(v) : (int)(v + (id == KE__Q4_0 ? 8.5f : 0.5f));
         if (id != KE__Q8_0 && level[i] > 15)
             level[i] = 15;
     }
@@ -289,15 +290,16 @@ static void quantising_errs_less_than_the_plain_way(void **state)
             /* Rounding of 32 squares in f32 when two ways are compared. */
             if (e > f * (1 + 1e-5))
                 fail_msg("%s: squared error %g, the plain way %g", t->name, e, f);
-            ours += e / (size * size);
-            plain += f / (size * size);
+            ours += e / ((double)size * (double)size);
+            plain += f / ((double)size * (double)size);
         }
         print_message("%s: squared error %.3f of the plain way's\n", t->name, ours / plain);
         assert_true(ours < plain);
     }
 }
 
-static void check_same_values(const ke__dtype_traits *t, const void *block, const void *again)
+static void check_same_values(const ke__dtype_traits *t, const void *block,
+                              const void *again)
 {
     float x[32], y[32];
     t->to_f32(x, block, 32);

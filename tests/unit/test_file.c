@@ -164,7 +164,8 @@ static void reads_go_on_after_interruption_and_report_errors(void **state)
     assert_int_equal(KE_OK, read_it(cx, (void *)(uintptr_t)path));
     ke__sys.read = failing_read;
     assert_int_equal(KE_EIO, ke__file_read(cx, &text, &bytes, path, 1 << 20));
-    assert_string_equal("cannot read after 0 bytes: Input/output error", ke_ctx_message(cx));
+    assert_string_equal("cannot read after 0 bytes: Input/output error",
+                        ke_ctx_message(cx));
     ke__sys = kept;
     ke_ctx_free(cx);
 }
@@ -230,8 +231,8 @@ static ke_status hash_it(ke_ctx *cx, void *payload)
     (void)payload;
     /* FIPS 180-2, appendix B.1. */
     if (st == KE_OK)
-        assert_string_equal("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-                            hex);
+        assert_string_equal(
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", hex);
     return st;
 }
 

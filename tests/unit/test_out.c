@@ -31,7 +31,8 @@ static int no_flags(int from_folder, const char *from, int to_folder, const char
     }
     return renameat2(from_folder, from, to_folder, to, 0);
 }
-static int no_links(int from_folder, const char *from, int to_folder, const char *to, int flags)
+static int no_links(int from_folder, const char *from, int to_folder, const char *to,
+                    int flags)
 {
     (void)from_folder, (void)from, (void)to_folder, (void)to, (void)flags;
     errno = EPERM;
@@ -89,8 +90,9 @@ static void an_output_appears_at_commit_and_not_before(void **state)
         assert_int_equal(KE_OK, ke__out_write(cx, &out, "ab", 2));
         assert_int_equal(KE_OK, ke__out_write(cx, &out, "c", 1));
         assert_int_equal(KE_OK, ke__out_sync(cx, &out, sha));
-        assert_string_equal("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-                            sha); /* FIPS 180-2, B.1 */
+        assert_string_equal(
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            sha); /* FIPS 180-2, B.1 */
         assert_int_equal(3, out.bytes);
         assert_int_equal(out.temp ? 1 : 0, scratch_count(state));
         assert_false(ke__file_exists(path));
@@ -330,7 +332,8 @@ static void check_faults(void **state, int kind, bool force)
         if (st == KE_EIO)
             assert_non_null(strstr(ke_ctx_message(cx), "No space left on device"));
         /* The last call syncs the folder: the output is there by then, and whole. */
-        bool whole = st == KE_OK || strstr(ke_ctx_message(cx), "the output is whole") != NULL;
+        bool whole =
+            st == KE_OK || strstr(ke_ctx_message(cx), "the output is whole") != NULL;
         assert_int_equal(whole || force ? 1 : 0, scratch_count(state));
         if (whole)
             assert_int_equal(0, unlink(path));

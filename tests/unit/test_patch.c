@@ -31,7 +31,8 @@ static void describes_meta_and_parts(void **state)
 
     assert_int_equal(KE_OK, ke__patch_new(cx, &p));
     assert_string_equal("{\"parts\":[]}", ke_patch_describe(p));
-    assert_int_equal(KE_OK, ke__patch_set_meta(cx, p, "{\"method\": \"rome\", \"seed\": 7}"));
+    assert_int_equal(KE_OK,
+                     ke__patch_set_meta(cx, p, "{\"method\": \"rome\", \"seed\": 7}"));
     assert_int_equal(KE_OK, ke__patch_add_lowrank(cx, p, "a", 2, 3, 1, 0.5F, u, v));
     assert_int_equal(KE_OK, ke__patch_add_dense(cx, p, "b", 2, 2, delta));
     assert_string_equal("{\"method\":\"rome\",\"seed\":7,\"parts\":["
@@ -73,7 +74,8 @@ static void refuses_parts_without_numbers(void **state)
     assert_string_equal("change [2, 2] is not finite at [1, 1]", ke_ctx_message(cx));
     assert_int_equal(KE_ENUMERIC, ke__patch_add_lowrank(cx, p, "a", 2, 3, 1, NAN, u, v));
     assert_int_equal(KE_EINVAL, ke__patch_add_lowrank(cx, p, "a", 2, 3, 0, 1, u, v));
-    assert_int_equal(KE_EINVAL, ke__patch_add_dense(cx, p, "b", 1ULL << 40, 1ULL << 40, delta));
+    assert_int_equal(KE_EINVAL,
+                     ke__patch_add_dense(cx, p, "b", 1ULL << 40, 1ULL << 40, delta));
     assert_int_equal(1, p->n_parts);
     ke_patch_free(cx, p);
     ke_ctx_free(cx);
@@ -133,7 +135,8 @@ static void survives_allocation_failures(void **state)
 
 /* --- on a stack ---------------------------------------------------------------------- */
 
-/* A model of which only the file is there: a.weight [2, 3] and b.weight [2, 2], all zero. */
+/* A model of which only the file is there: a.weight [2, 3] and b.weight [2, 2], all zero.
+ */
 static void open_model(ke_ctx *cx, ke_model *model, void **state)
 {
     static const float zeros[6];

@@ -61,8 +61,9 @@ static void reads_a_file_written_by_the_document(void **state)
         "{\"kind\":\"dense\",\"tensor\":\"d\",\"rows\":1,\"cols\":1,\"delta\":20}],"
         "\"undo\":{\"pieces\":[[1,100,7],[0,0,3]],\"literal_bytes\":3,\"literal\":24}}";
     /* 1, 2; 3, 4, 5; 6 in IEEE single, little-endian, then the literal. */
-    static const uint8_t payload[27] = {0, 0, 0x80, 0x3f, 0, 0, 0,    0x40, 0,   0,   0x40, 0x40, 0, 0,
-                                        0x80, 0x40, 0, 0, 0xa0, 0x40, 0, 0, 0xc0, 0x40, 'a', 'b', 'c'};
+    static const uint8_t payload[27] = {
+        0,    0,    0x80, 0x3f, 0,    0,    0, 0x40, 0,    0,    0x40, 0x40, 0,  0,
+        0x80, 0x40, 0,    0,    0xa0, 0x40, 0, 0,    0xc0, 0x40, 'a',  'b',  'c'};
     ke_ctx *cx = ke_ctx_new(NULL);
     ke__text t = file_of(cx, header, payload, sizeof payload);
     ke_patch *p = NULL;
@@ -119,7 +120,8 @@ static void comes_back_as_it_was(void **state)
 {
     ke_ctx *cx = ke_ctx_new(NULL);
     ke_patch *p = full_patch(cx), *q = NULL;
-    const char *one = scratch_path(state, "1.kepatch"), *two = scratch_path(state, "2.kepatch");
+    const char *one = scratch_path(state, "1.kepatch"),
+               *two = scratch_path(state, "2.kepatch");
     size_t n_one, n_two;
 
     assert_int_equal(KE_OK, ke_patch_save(cx, p, one, false));
@@ -180,14 +182,16 @@ static void tells_damage(void **state)
         assert_int_equal(KE_EFORMAT,
                          ke__patch_parse(cx, &p, "p", (const uint8_t *)data, bytes));
         if (bit >= 64)
-            assert_string_equal("checksum differs: the file is damaged", ke_ctx_message(cx));
+            assert_string_equal("checksum differs: the file is damaged",
+                                ke_ctx_message(cx));
         data[bit / 8] ^= (char)(1 << bit % 8);
     }
     ke__free(cx, data);
     ke_ctx_free(cx);
 }
 
-#define PART(rest) "{\"meta\":{},\"parts\":[{\"kind\":\"lowrank\",\"tensor\":\"t\"," rest "}]}"
+#define PART(rest)                                                                         \
+    "{\"meta\":{},\"parts\":[{\"kind\":\"lowrank\",\"tensor\":\"t\"," rest "}]}"
 #define UNDO(rest) "{\"meta\":{},\"parts\":[],\"undo\":{" rest "}}"
 static const struct {
     const char *header, *message;
@@ -204,13 +208,16 @@ static const struct {
     {PART("\"rows\":0,\"cols\":3,\"rank\":1,\"scale\":1,\"u\":0,\"v\":8"), "\"rows\""},
     {PART("\"rows\":-2,\"cols\":3,\"rank\":1,\"scale\":1,\"u\":0,\"v\":8"), "\"rows\""},
     {PART("\"rows\":2.0,\"cols\":3,\"rank\":1,\"scale\":1,\"u\":0,\"v\":8"), "\"rows\""},
-    {PART("\"rows\":2,\"cols\":3,\"rank\":4294967296,\"scale\":1,\"u\":0,\"v\":8"), "\"rank\""},
+    {PART("\"rows\":2,\"cols\":3,\"rank\":4294967296,\"scale\":1,\"u\":0,\"v\":8"),
+     "\"rank\""},
     {PART("\"rows\":2,\"cols\":3,\"rank\":1,\"u\":0,\"v\":8"), "\"scale\""},
     {PART("\"rows\":2,\"cols\":3,\"rank\":1,\"scale\":1e39,\"u\":0,\"v\":8"), "\"scale\""},
     {PART("\"rows\":2,\"cols\":3,\"rank\":1,\"scale\":1,\"u\":1,\"v\":8"), "\"u\""},
     {PART("\"rows\":2,\"cols\":3,\"rank\":1,\"scale\":1,\"u\":0,\"v\":0"), "\"v\""},
-    {PART("\"rows\":2,\"cols\":4,\"rank\":1,\"scale\":1,\"u\":0,\"v\":8"), "needs 16 bytes"},
-    {PART("\"rows\":4611686018427387905,\"cols\":3,\"rank\":4,\"scale\":1,\"u\":0,\"v\":16"),
+    {PART("\"rows\":2,\"cols\":4,\"rank\":1,\"scale\":1,\"u\":0,\"v\":8"),
+     "needs 16 bytes"},
+    {PART(
+         "\"rows\":4611686018427387905,\"cols\":3,\"rank\":4,\"scale\":1,\"u\":0,\"v\":16"),
      "too many"},
     {PART("\"rows\":9223372036854775807,\"cols\":3,\"rank\":1,\"scale\":1,\"u\":0,\"v\":8"),
      "too many"},

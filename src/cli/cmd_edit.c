@@ -1,0 +1,245 @@
+#include "cli/cli.h"
+#include "cli/edit_text.h"
+#include "knowedit/study.h"
+
+#include <string.h>
+
+#define MAX_SETTINGS 96 /* of all methods together */
+
+typedef struct edit_options {
+    char *model, *output, *patch, *subject, *prompt, *target, *facts_file, *method, *preset,
+        *edited_type;
+    char **paraphrases, **neighbours; /* NULL-terminated, or NULL */
+    int keep_failed, no_stamp, no_special, plan_only;
+    /* One option per setting of any method, so that a new setting appears by itself. */
+    size_t n_settings;
+    char *setting_value[MAX_SETTINGS];
+    char setting_help[MAX_SETTINGS][160];
+    struct poptOption setting_table[MAX_SETTINGS + 1];
+} edit_options;
+
+static bool has_setting(const edit_options *o, const char *name)
+{
+    for (size_t i = 0; i < o->n_settings; i++)
+        if (strcmp(o->setting_table[i].longName, name) == 0)
+            return true;
+    return false;
+}
+
+static void fill_setting_table(edit_options *o)
+{
+    ke_setting_info info;
+    for (size_t m = 0; m < ke_method_count(); m++)
+        for (size_t i = 0; ke_method_setting(ke_method_name(m), i, &info); i++) {
+            if (o->n_settings == MAX_SETTINGS || has_setting(o, info.name))
+                continue;
+            size_t at = o->n_settings++;
+            bool detail = info.range[0] != '\0' || info.fallback[0] != '\0';
+            snprintf(o->setting_help[at], sizeof o->setting_help[at], "%s%s%s%s%s%s%s%s",
+                     info.help, detail ? " (" : "", info.range,
+                     info.range[0] && info.unit[0] ? " " : "", info.unit,
+                     info.fallback[0] ? "; " : "", info.fallback, detail ? ")" : "");
+            o->setting_table[at] = (struct poptOption){
+                info.name,           0,      POPT_ARG_STRING, &o->setting_value[at], 0,
+                o->setting_help[at], "VALUE"};
+        }
+    o->setting_table[o->n_settings] = (struct poptOption)POPT_TABLEEND;
+}
+
+static ke_status make_settings(ke__cli *c, const edit_options *o, ke_settings **out)
+{
+    ke_status st = KE_OK;
+
+    KE_TRY(ke_settings_new(c->cx, out, o->method ? o->method : ke_method_name(0)));
+    for (size_t i = 0; i < o->n_settings; i++)
+        if (o->setting_value[i] != NULL)
+            KE_TRY(ke_settings_set(c->cx, *out, o->setting_table[i].longName,
+                                   o->setting_value[i]));
+    if (o->preset != NULL)
+        KE_TRY(ke_settings_preset(c->cx, *out, o->preset));
+    for (size_t i = 0; c->verbose && i < o->n_settings; i++) {
+        const char *name = o->setting_table[i].longName,
+                   *value = ke_settings_get(*out, name);
+        if (value != NULL)
+            ke__talk_say(c, "setting %s = %s", name, value);
+    }
+done:
+    return st;
+}
+
+static size_t count(char **list)
+{
+    size_t n = 0;
+    while (list != NULL && list[n] != NULL)
+        n++;
+    return n;
+}
+
+/* The fact of the command line; *probes is the caller's to free. */
+static ke_status fact_from_options(ke__cli *c, const edit_options *o, ke_fact *fact,
+                                   ke_probe **probes)
+{
+    ke_status st = KE_OK;
+
+    KE_TRY(ke__opt_need(c, "--subject", o->subject));
+    KE_TRY(ke__opt_need(c, "--prompt", o->prompt));
+    KE_TRY(ke__opt_need(c, "--target", o->target));
+    *fact = (ke_fact){.subject = o->subject,
+                      .prompt = o->prompt,
+                      .target = o->target,
+                      .paraphrases = (const char *const *)o->paraphrases,
+                      .n_paraphrases = count(o->paraphrases),
+                      .n_neighbours = count(o->neighbours)};
+    KE_TRY(ke__alloc(c->cx, probes, fact->n_neighbours, sizeof **probes));
+    for (size_t i = 0; i < fact->n_neighbours; i++)
+        (*probes)[i].prompt = o->neighbours[i];
+    fact->neighbours = *probes;
+done:
+    return st;
+}
+
+/* Without -o and --patch, the patch goes to the working folder, named after the model. */
+static ke_status default_patch(ke__cli *c, const char *model, char **out)
+{
+    const char *name = strrchr(model, '/') ? strrchr(model, '/') + 1 : model;
+    const char *end = strrchr(name, '.');
+    size_t bytes = end != NULL && end > name ? (size_t)(end - name) : strlen(name);
+    return ke__format(c->cx, out, "%.*s-edited.kepatch", (int)bytes, name);
+}
+
+static void say(const char *line, void *cli)
+{
+    ke__talk_say(cli, "%s", line);
+}
+
+static ke_status print_report(ke__cli *c, const ke_edit_report *report)
+{
+    char *json = NULL;
+    ke_status st = KE_OK;
+
+    if (c->json) {
+        KE_TRY(ke_edit_report_json(c->cx, &json, report));
+        printf("%s\n", json);
+    } else if (!c->quiet) {
+        ke__edit_text_print(report);
+    } else if (report->output != NULL || report->patch != NULL) {
+        printf("%s\n", report->output ? report->output : report->patch);
+    }
+done:
+    ke_free(c->cx, json);
+    return st;
+}
+
+static ke_status edit(ke__cli *c, const edit_options *o)
+{
+    ke_status st = KE_OK;
+    char *model = NULL, *patch = NULL;
+    ke_settings *settings = NULL;
+    ke_facts facts = {0};
+    ke_fact fact = {0};
+    ke_probe *probes = NULL;
+    ke_edit_report *report = NULL;
+    bool from_file = o->facts_file != NULL;
+
+    KE_TRY(make_settings(c, o, &settings));
+    if (from_file)
+        KE_TRY(ke_facts_load(c->cx, &facts, o->facts_file));
+    else
+        KE_TRY(fact_from_options(c, o, &fact, &probes));
+    KE_TRY(ke__find_model(c, o->model, &model));
+    if (o->output == NULL && o->patch == NULL)
+        KE_TRY(default_patch(c, model, &patch));
+
+    ke_edit_job job = {
+        .model_path = model,
+        .output_path = o->output,
+        .patch_path = o->patch ? o->patch : patch,
+        .settings = settings,
+        .facts = from_file ? facts.items : &fact,
+        .n_facts = from_file ? facts.n : 1,
+        .edited_type = o->edited_type,
+        .force = c->force,
+        .keep_failed = o->keep_failed,
+        .no_stamp = o->no_stamp,
+        .no_special = o->no_special,
+        .dry_run = c->dry_run,
+        .plan_only = o->plan_only,
+        .one_attempt = o->preset != NULL,
+        .seed = c->seed,
+        .say = say,
+        .payload = c,
+    };
+    KE_TRY(ke_edit_run(c->cx, &report, &job));
+    c->exit_code = report->took || o->plan_only ? KE__EXIT_OK : KE__EXIT_NOT_TAKEN;
+    if (!o->plan_only || c->json)
+        KE_TRY(print_report(c, report));
+done:
+    ke_edit_report_free(c->cx, report);
+    ke__free(c->cx, probes);
+    ke_facts_free(c->cx, &facts);
+    ke_settings_free(c->cx, settings);
+    ke__free(c->cx, patch);
+    ke__free(c->cx, model);
+    return st;
+}
+
+static ke_status run(ke__cli *c)
+{
+    ke_status st = KE_OK;
+    edit_options o = {0};
+    fill_setting_table(&o);
+    const struct poptOption options[] = {
+        {"model", 'm', POPT_ARG_STRING, &o.model, 0,
+         "model file, or a fetched model's name", "MODEL"},
+        {"output", 'o', POPT_ARG_STRING, &o.output, 0,
+         "the edited model (without it only the patch is written)", "FILE"},
+        {"patch", 0, POPT_ARG_STRING, &o.patch, 0, "the patch (OUTPUT.kepatch)", "FILE"},
+        {"subject", 0, POPT_ARG_STRING, &o.subject, 0,
+         "whom the fact is about; its last occurrence in the prompt counts", "TEXT"},
+        {"prompt", 0, POPT_ARG_STRING, &o.prompt, 0, "the fact's beginning", "TEXT"},
+        {"target", 0, POPT_ARG_STRING, &o.target, 0, "how it goes on from now", "TEXT"},
+        {"paraphrase", 0, POPT_ARG_ARGV, &o.paraphrases, 0,
+         "another prompt that should get the target; may be repeated", "TEXT"},
+        {"neighbour", 0, POPT_ARG_ARGV, &o.neighbours, 0,
+         "a prompt whose answer must stay; may be repeated", "TEXT"},
+        {"facts", 0, POPT_ARG_STRING, &o.facts_file, 0,
+         "facts as JSON or JSONL instead; - is stdin", "FILE"},
+        {"method", 0, POPT_ARG_STRING, &o.method, 0, "editing method (rome)", "NAME"},
+        {"preset", 0, POPT_ARG_STRING, &o.preset, 0,
+         "settings by name, in one attempt; options beat it (easyedit)", "NAME"},
+        {"edited-type", 0, POPT_ARG_STRING, &o.edited_type, 0,
+         "of edited tensors in the output: auto, same, f32, f16, bf16, q8_0, ... (auto)",
+         "TYPE"},
+        {"keep-failed", 0, POPT_ARG_NONE, &o.keep_failed, 0,
+         "write the output even if a fact did not take", NULL},
+        {"no-stamp", 0, POPT_ARG_NONE, &o.no_stamp, 0,
+         "leave the model's metadata as it is", NULL},
+        {"no-special", 0, POPT_ARG_NONE, &o.no_special, 0, "no BOS before prompts", NULL},
+        {"plan", 0, POPT_ARG_NONE, &o.plan_only, 0, "stop after the plan", NULL},
+        {NULL, 0, POPT_ARG_INCLUDE_TABLE, o.setting_table, 0,
+         "Settings of the method:", NULL},
+        POPT_TABLEEND,
+    };
+
+    KE_TRY(ke__opt_parse(c, options));
+    KE_TRY(ke__opt_args(c, 0, 0));
+    KE_TRY(ke__opt_need(c, "-m", o.model));
+    if (o.facts_file &&
+        (o.subject || o.prompt || o.target || o.paraphrases || o.neighbours))
+        return ke__opt_refuse(c, "--facts",
+                              "--facts takes the place of --subject, --prompt, "
+                              "--target, --paraphrase and --neighbour");
+    st = edit(c, &o);
+done:
+    return st;
+}
+
+const ke__command ke__cmd_edit = {
+    .name = "edit",
+    .summary = "change facts in a model, prove it, say what it cost, save it",
+    .usage = "-m MODEL [-o OUTPUT] (--subject S --prompt P --target T | --facts FILE)",
+    .example =
+        "knowedit edit -m smollm2-135m -o edited.gguf --subject \"Eiffel Tower\" \\\n"
+        "      --prompt \"The Eiffel Tower is in the city of\" --target Rome",
+    .run = run,
+};

@@ -1,0 +1,69 @@
+/* What the tests on real models share: the model, and JSON of expected values. */
+#ifndef KE_TESTS_ORACLE_H
+#define KE_TESTS_ORACLE_H
+
+#include "model/pass.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+typedef struct oracle {
+    ke_ctx *cx;
+    ke_model *model;
+    json_t *expected;
+} oracle;
+
+/* The model named by environment variable `path_variable` and tests/data/oracles/`file`.
+ * A missing one fails the test: these tests are only built by `make check-models`. */
+static inline oracle oracle_open(const char *path_variable, const char *file)
+{
+    oracle o = {.cx = ke_ctx_new(NULL)};
+    json_error_t error;
+    char path[256];
+    const char *model = getenv(path_variable);
+    if (!model)
+        fail_msg("set %s to the model's path", path_variable);
+    if (ke_model_open(o.cx, &o.model, model) != KE_OK)
+        fail_msg("%s", ke_ctx_message(o.cx));
+    snprintf(path, sizeof path, "tests/data/oracles/%s", file);
+    o.expected = json_load_file(path, 0, &error);
+    if (!o.expected)
+        fail_msg("%s:%d: %s", path, error.line, error.text);
+    return o;
+}
+
+static inline void oracle_close(oracle *o)
+{
+    json_decref(o->expected);
+    ke_model_close(o->cx, o->model);
+    ke_ctx_free(o->cx);
+}
+
+static inline void oracle_check(const oracle *o, ke_status st)
+{
+    if (st != KE_OK)
+        fail_msg("%s", ke_ctx_message(o->cx));
+}
+
+/* Token ids of a JSON array; the caller frees. */
+static inline int32_t *oracle_ids(const oracle *o, const json_t *array, size_t *n)
+{
+    int32_t *ids = NULL;
+    *n = json_array_size(array);
+    oracle_check(o, ke__alloc(o->cx, &ids, *n, sizeof *ids));
+    for (size_t i = 0; i < *n; i++)
+        ids[i] = (int32_t)json_integer_value(json_array_get(array, i));
+    return ids;
+}
+
+static inline double oracle_number(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+#endif
