@@ -11,7 +11,7 @@ WERROR  ?=
 VERSION := $(shell sed -n 's/.*KE_VERSION "\(.*\)"/\1/p' include/knowedit/base.h)
 
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
-           -Wvla -Wdouble-promotion -Wno-unknown-warning-option
+           -Wvla -Wdouble-promotion
 PKGS    := jansson libpcre2-8 libutf8proc libcrypto
 PKG_C   := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_L   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
@@ -37,7 +37,7 @@ CLI_TESTS   := $(call programs,tests/cli/test_*.c)
 TSAN_TESTS  ?= $(filter %_threads %_ctx %_memory %_ops %_pass %_generate %_second_moment \
                  %_covariance,$(TESTS))
 
-.PHONY: all lib tests deps check check-models asan tsan fuzz headers layers metrics symbols \
+.PHONY: all lib tests deps check check-models asan tsan fuzz fuzz-run headers layers metrics symbols \
         format check-format install uninstall clean
 .SECONDARY:
 all: $(BUILD)/knowedit lib
@@ -55,6 +55,7 @@ $(BUILD)/src/kernels/avx2/%.o: ISA_C := -mavx2 -mfma -mf16c
 $(BUILD)/src/kernels/avx512/%.o: ISA_C := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 $(BUILD)/src/cli/cmd_version.o: ISA_C = -DKE_BUILT_WITH='"$(strip $(PKG_V))"'
 $(BUILD)/tests/%.o: ISA_C := -Itests
+$(BUILD)/tests/fuzz/%.o: ISA_C := -Itests -Wno-missing-prototypes
 
 $(BUILD)/libknowedit.a: $(LIB_OBJ)
 	rm -f $@
@@ -87,9 +88,12 @@ tsan:
 # Look for new inputs, FUZZ_SECONDS a target; needs clang.
 FUZZ_SECONDS ?= 60
 fuzz:
-	for f in $(notdir $(FUZZ)); do mkdir -p $(BUILD)-fuzz/new/$$f && clang -o $(BUILD)-fuzz/$$f \
-	  $(filter-out -fopenmp,$(ALL_C)) -MF $(BUILD)-fuzz/$$f.d -DKE_THREADS_PTHREAD -mavx512f \
-	  -fsanitize=fuzzer,address,undefined tests/fuzz/$$f.c && $(BUILD)-fuzz/$$f; done
+	$(MAKE) BUILD=$(BUILD)-fuzz CC=clang CFLAGS='-O1 -g' THREADS=pthread fuzz-run \
+	  SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fsanitize=fuzzer-no-link'
+fuzz-run: lib $(FUZZ:=.o)
+	for f in $(notdir $(FUZZ)); do mkdir -p $(BUILD)/new/$$f && \
+	  $(CC) -fsanitize=fuzzer -o $(BUILD)/$$f $(BUILD)/tests/fuzz/$$f.o $(BUILD)/libknowedit.a $(LIBS) && \
+	  $(BUILD)/$$f -max_total_time=$(FUZZ_SECONDS) $(BUILD)/new/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; done
 headers layers metrics symbols: lib
 	BUILD=$(BUILD) CC='$(CC)' tools/check_$@.sh
 SOURCES = $(shell find src include tests examples -name '*.[ch]' -o -name '*.inc')

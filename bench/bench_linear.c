@@ -3,9 +3,9 @@
  *     bench_linear [THREADS [FAMILY]]
  *
  * One line a shape, type and number of rows: median of the forward and the backward product
- * in GF/s (2 n I O operations), and that of cblas_sgemm on the same weights in f32, taken in
- * turns. At n <= 4 the weights' bytes bound the time, so that GB/s of them are shown too.
- * Weights rotate through copies larger than the caches. */
+ * in GF/s (2 n I O operations), and that of cblas_sgemm on the same weights in f32, taken
+ * in turns. At n <= 4 the weights' bytes bound the time, so that GB/s of them are shown
+ * too. Weights rotate through copies larger than the caches. */
 #include "kernels/ops.h"
 
 #include <cblas.h>

@@ -5,6 +5,9 @@ set -u
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}
 bad=0
+for f in libknowedit.so libknowedit.a; do
+    [ -f "$build/$f" ] || { echo "$build/$f is not built"; exit 1; }
+done
 if nm -D --defined-only "$build/libknowedit.so" | awk '{ print $3 }' | grep -vE '^ke_[a-z]'; then
     echo 'above: exported by libknowedit.so, but not ke_<noun>_<verb>'
     bad=1

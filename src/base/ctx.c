@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_THREADS                                                                        \
-    1024 /* beyond any machine; keeps a wild number from the thread runtime */
+/* Beyond any machine; keeps a wild number from the thread runtime. */
+#define MAX_THREADS 1024
 
 const char *ke_status_text(ke_status st)
 {

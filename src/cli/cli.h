@@ -47,8 +47,9 @@ struct ke__cli {
     char *seed_text, *isa, *mem_limit;
     char **args; /* [n_args] what stands beside the options */
     size_t n_args;
-    int exit_code; /* of a command that returned KE_OK, or ended in ke__opt_parse() */
-    bool ended;    /* help or a refusal is out: nothing is left to report */
+    int exit_code;  /* of a command that returned KE_OK, or ended in ke__opt_parse() */
+    unsigned given; /* bit `val` of every option that was given, where `val` is not 0 */
+    bool ended;     /* help or a refusal is out: nothing is left to report */
     ke__talk talk;
     /* The command line, for ke__opt_parse(); argv[0] is the command. */
     int argc;

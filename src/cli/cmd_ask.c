@@ -5,11 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TEMPERATURE = 1 }; /* in c->given */
+
 typedef struct ask_options {
     char **models, **patches, **stop; /* NULL-terminated, or NULL */
     char *score, *tokens_in;
     long long n, top, top_k;
-    double temperature, top_p, min_p; /* NaN: not given */
+    double temperature, top_p, min_p;
     int ignore_eos, chat, parse_special, no_special;
 } ask_options;
 
@@ -138,20 +140,19 @@ static ke_status ask(ke__cli *c, const ask_options *o, const ke_model *model,
                      const ke_stack *stack, answer *a)
 {
     ke_status st = KE_OK;
-    bool drawn =
-        !isnan(o->temperature) || o->top_k > 0 || !isnan(o->top_p) || !isnan(o->min_p);
+    bool by_share = o->top_k > 0 || o->top_p < 1 || o->min_p > 0;
     ke_generate_opts opts = KE_GENERATE_DEFAULT;
 
     opts.max_tokens = (size_t)o->n;
     opts.ignore_end = o->ignore_eos;
     opts.seed = c->seed;
     opts.stop = (const char *const *)o->stop;
-    if (drawn) {
-        opts.temperature = isnan(o->temperature) ? 1.0F : (float)o->temperature;
-        opts.top_k = (size_t)o->top_k;
-        opts.top_p = isnan(o->top_p) ? opts.top_p : (float)o->top_p;
-        opts.min_p = isnan(o->min_p) ? opts.min_p : (float)o->min_p;
-    }
+    opts.temperature = (float)o->temperature;
+    if (by_share && (c->given & 1U << TEMPERATURE) == 0)
+        opts.temperature = 1.0F;
+    opts.top_k = (size_t)o->top_k;
+    opts.top_p = (float)o->top_p;
+    opts.min_p = (float)o->min_p;
     KE_TRY(read_prompt(c, o, model, a));
     if (o->n > 0)
         KE_TRY(ke_generate(c->cx, &a->said, model, stack,
@@ -299,12 +300,9 @@ static ke_status check(ke__cli *c, const ask_options *o)
     KE_TRY(ke__opt_range(c, "-n", o->n, 0, INT32_MAX));
     KE_TRY(ke__opt_range(c, "--top", o->top, 0, 1000));
     KE_TRY(ke__opt_range(c, "--top-k", o->top_k, 0, INT32_MAX));
-    if (!isnan(o->temperature))
-        KE_TRY(ke__opt_range_real(c, "--temperature", o->temperature, 0, 100));
-    if (!isnan(o->top_p))
-        KE_TRY(ke__opt_range_real(c, "--top-p", o->top_p, 0, 1));
-    if (!isnan(o->min_p))
-        KE_TRY(ke__opt_range_real(c, "--min-p", o->min_p, 0, 1));
+    KE_TRY(ke__opt_range_real(c, "--temperature", o->temperature, 0, 100));
+    KE_TRY(ke__opt_range_real(c, "--top-p", o->top_p, 0, 1));
+    KE_TRY(ke__opt_range_real(c, "--min-p", o->min_p, 0, 1));
 done:
     return st;
 }
@@ -312,7 +310,7 @@ done:
 static ke_status run(ke__cli *c)
 {
     ke_status st = KE_OK;
-    ask_options o = {.n = 64, .temperature = NAN, .top_p = NAN, .min_p = NAN};
+    ask_options o = {.n = 64, .top_p = 1};
     json_t *list = NULL;
     const struct poptOption options[] = {
         {"model", 'm', POPT_ARG_ARGV, &o.models, 0,
@@ -328,8 +326,8 @@ static ke_status run(ke__cli *c)
         {"top", 0, POPT_ARG_LONGLONG, &o.top, 0, "show the K best next tokens", "K"},
         {"score", 0, POPT_ARG_STRING, &o.score, 0, "log-probabilities of this text",
          "TEXT"},
-        {"temperature", 0, POPT_ARG_DOUBLE, &o.temperature, 0, "draw instead of greedy",
-         "X"},
+        {"temperature", 0, POPT_ARG_DOUBLE, &o.temperature, TEMPERATURE,
+         "draw instead of greedy", "X"},
         {"top-k", 0, POPT_ARG_LONGLONG, &o.top_k, 0, "draw from the K best", "K"},
         {"top-p", 0, POPT_ARG_DOUBLE, &o.top_p, 0,
          "draw from the best that hold this share", "X"},

@@ -95,7 +95,7 @@ static ke_status parse(ke__cli *c, int argc, char **argv, const struct poptOptio
         return ke__opt_refuse(c, NULL, "the command line cannot be read");
     int code;
     while ((code = poptGetNextOpt(c->popt)) > 0)
-        ;
+        c->given |= 1U << code;
     ke_status st = own_texts(c, table);
     if (st != KE_OK)
         return st;

@@ -140,7 +140,8 @@ struct ke_ops {
     ke_status (*kl)(ke_ctx *cx, double *loss, ke_buf *logits, const ke_buf *logq,
                     const float *weight, size_t n, size_t n_vocab);
 
-    /* One Adam step, t counted from 1: m, v moments; x -= lr * mhat / (sqrt(vhat) + eps). */
+    /* One Adam step, t counted from 1: m, v moments; x -= lr * mhat / (sqrt(vhat) + eps).
+     * The gradient is dx + weight_decay * x, as in torch.optim.Adam. */
     ke_status (*adam)(ke_ctx *cx, ke_buf *x, ke_buf *m, ke_buf *v, const ke_buf *dx, size_t n,
                       uint32_t t, float lr, float beta1, float beta2, float eps,
                       float weight_decay);

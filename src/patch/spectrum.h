@@ -17,9 +17,9 @@ typedef struct ke__rows {
 /* sigma2: the squares of the largest singular values, descending, zero past the rank.
  * norm2: the squared Frobenius norm, which says when they are settled.
  *
- * Randomised subspace iteration from a fixed seed: values apart from the seventeenth are
- * exact to some digits, those of a flat spectrum are a few per cent too small. Rows are
- * summed in 16 fixed ranges, so the number of threads changes nothing. */
+ * Randomised subspace iteration from a fixed seed: the values are settled to a
+ * thousandth of norm2, from below; those of a flat spectrum may be a third too small. Rows
+ * are summed in 16 fixed ranges, so the number of threads changes nothing. */
 KE_MUST_CHECK ke_status ke__spectrum(ke_ctx *cx, double sigma2[KE__SPECTRUM_BLOCK],
                                      const ke__rows *m, double norm2);
 

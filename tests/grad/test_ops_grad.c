@@ -70,8 +70,8 @@ static double loss_at(struct grad *g, loss_fn *loss, float *at, float value)
 
 /* With steps h = 2^-8, which floats hold exactly, the four-point formula is off by
  * h^4 f^(5) / 30 = 8e-12 f^(5), and by 1e-13 for the 48 bits that weighted() sees. */
-static void check(const char *name, loss_fn *loss, backward_fn *backward, const void *params,
-                  const size_t *sizes, size_t n_inputs)
+static void check(const char *name, loss_fn *loss, backward_fn *backward,
+                  const void *params, const size_t *sizes, size_t n_inputs)
 {
     const float h = 1.0F / 256.0F;
     struct grad g = {.params = params};
@@ -80,7 +80,8 @@ static void check(const char *name, loss_fn *loss, backward_fn *backward, const 
     rig_begin(&g.r, ke__ops_named("ref64"), 1);
     for (size_t i = 0; i < n_inputs; i++)
         for (size_t j = 0; j < (g.size[i] = sizes[i]); j++)
-            g.value[i][j] = floorf((float)ke__rng_unit(&g.r.rng) * 2048.0F) / 1024.0F - 1.0F;
+            g.value[i][j] =
+                floorf((float)ke__rng_unit(&g.r.rng) * 2048.0F) / 1024.0F - 1.0F;
     for (size_t j = 0; j < MAX_SIZE; j++)
         g.seed[j] = (float)ke__rng_unit(&g.r.rng) - 0.5F;
     backward(&g);
@@ -89,7 +90,8 @@ static void check(const char *name, loss_fn *loss, backward_fn *backward, const 
         for (size_t j = 0; j < g.size[i]; j++) {
             float *at = &g.value[i][j], x = *at;
             double near = loss_at(&g, loss, at, x + h) - loss_at(&g, loss, at, x - h);
-            double far = loss_at(&g, loss, at, x + 2 * h) - loss_at(&g, loss, at, x - 2 * h);
+            double far =
+                loss_at(&g, loss, at, x + 2 * h) - loss_at(&g, loss, at, x - 2 * h);
             double want = (8.0 * near - far) / (12.0 * (double)h);
 
             if (!(fabs((double)got[j] - want) <= 1e-7 * (1.0 + fabs(want))))
@@ -162,7 +164,8 @@ static void norms(void **state)
     check("layer", norm_loss, norm_backward, &layer, (size_t[]){21, 7, 7}, 3);
 }
 
-/* --- rotation of x[3, 2 heads * 10] ----------------------------------------------------- */
+/* --- rotation of x[3, 2 heads * 10] -----------------------------------------------------
+ */
 
 static const int32_t positions[3] = {0, 5, 77};
 
@@ -182,7 +185,8 @@ static void rope_backward(struct grad *g)
 
 static void rotations(void **state)
 {
-    static const ke__rope neox = {10, false, 1e4F, 1.0F, NULL}, pairs = {6, true, 1e4F, 1, NULL};
+    static const ke__rope neox = {10, false, 1e4F, 1.0F, NULL},
+                          pairs = {6, true, 1e4F, 1, NULL};
 
     (void)state;
     check("neox", rope_loss, rope_backward, &neox, (size_t[]){60}, 1);
@@ -190,7 +194,8 @@ static void rotations(void **state)
 }
 
 /* --- attention: 4 heads on 2, width 3; spans of 3 rows, and of 2 rows after 2 cached ones.
- * Cache rows 0-1: the prefix; 2-4: the first span; 5-6: the second. ---------------------- */
+ * Cache rows 0-1: the prefix; 2-4: the first span; 5-6: the second. ----------------------
+ */
 
 enum { HEADS = 4, KV = 2, DIM = 3, ROWS = 5, CACHED = 2 };
 static const int32_t first_keys[] = {2, 3, 4}, second_keys[] = {0, 1, 5, 6};
@@ -204,7 +209,8 @@ static struct caches attend(struct grad *g)
 {
     size_t width = KV * DIM, prefix = CACHED * width, own = ROWS * width;
     struct caches c = {rig_zeros(&g->r, prefix + own), rig_zeros(&g->r, prefix + own),
-                       rig_zeros(&g->r, ROWS * HEADS * DIM), rig_zeros(&g->r, ROWS * HEADS)};
+                       rig_zeros(&g->r, ROWS * HEADS * DIM),
+                       rig_zeros(&g->r, ROWS * HEADS)};
 
     OK(g->r.ops->put(g->r.cx, c.k, 0, g->seed + 100, prefix));
     OK(g->r.ops->put(g->r.cx, c.v, 0, g->seed + 120, prefix));
@@ -226,8 +232,8 @@ static void attention_backward(struct grad *g)
     for (size_t i = 0; i < 3; i++)
         g->grad[i] = rig_zeros(&g->r, g->size[i]);
     OK(g->r.ops->attention_back(g->r.cx, g->grad[0], g->grad[1], g->grad[2],
-                                seeds(g, ROWS * HEADS * DIM), c.out, c.lse, input(g, 0), c.k,
-                                c.v, g->params));
+                                seeds(g, ROWS * HEADS * DIM), c.out, c.lse, input(g, 0),
+                                c.k, c.v, g->params));
 }
 
 static void attentions(void **state)
@@ -244,7 +250,8 @@ static void attentions(void **state)
               (size_t[]){ROWS * HEADS * DIM, ROWS * KV * DIM, ROWS * KV * DIM}, 3);
 }
 
-/* --- activations of 40 gates and ups ------------------------------------------------------ */
+/* --- activations of 40 gates and ups
+ * ------------------------------------------------------ */
 
 struct act_case {
     ke__act act;
@@ -302,7 +309,8 @@ static void cap_backward(struct grad *g)
 
 static void activations(void **state)
 {
-    static const ke__act acts[] = {KE__ACT_SILU, KE__ACT_GELU_TANH, KE__ACT_GELU, KE__ACT_RELU};
+    static const ke__act acts[] = {KE__ACT_SILU, KE__ACT_GELU_TANH, KE__ACT_GELU,
+                                   KE__ACT_RELU};
 
     (void)state;
     for (size_t a = 0; a < COUNT(acts); a++)
@@ -312,7 +320,8 @@ static void activations(void **state)
     check("soft cap", cap_loss, cap_backward, NULL, (size_t[]){40}, 1);
 }
 
-/* --- losses of 3 rows of 13 logits ---------------------------------------------------------- */
+/* --- losses of 3 rows of 13 logits
+ * ---------------------------------------------------------- */
 
 static const int32_t targets[3] = {0, 12, 5};
 static const float weights[3] = {1.0F, 0.25F, 0.0F};

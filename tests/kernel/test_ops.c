@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#define COUNT(a)   (sizeof(a) / sizeof *(a))
+#define COUNT(a) (sizeof(a) / sizeof *(a))
 #define OK(call) assert_int_equal(call, KE_OK)
 
 /* Around vectors of 8 and 16, chunks of 256 and tasks of 8192 elements. */
@@ -125,8 +125,10 @@ static void rotates_heads(void **state)
     (void)state;
     rig_compare("neox", rotate, &(struct rope_case){3, 64, {64, false, 1e5F, 1.0F, NULL}});
     rig_compare("pairs", rotate, &(struct rope_case){2, 20, {12, true, 1e4F, 1.0F, NULL}});
-    rig_compare("scaled", rotate, &(struct rope_case){1, 16, {16, true, 1e4F, 0.25F, factors}});
-    rig_compare("wide", rotate, &(struct rope_case){1, 256, {256, false, 1e6F, 1.0F, NULL}});
+    rig_compare("scaled", rotate,
+                &(struct rope_case){1, 16, {16, true, 1e4F, 0.25F, factors}});
+    rig_compare("wide", rotate,
+                &(struct rope_case){1, 256, {256, false, 1e6F, 1.0F, NULL}});
     rig_compare("none", rotate, &(struct rope_case){1, 8, {0, false, 1e4F, 1.0F, NULL}});
 }
 
@@ -146,11 +148,13 @@ static void attend(struct rig *r, const void *params)
     size_t rows = 88, q_width = c->heads * c->dim, kv_width = c->kv * c->dim, used = CACHE;
     int32_t keys[SPANS][CACHE];
     ke__span spans[SPANS];
-    ke__attention att = {c->heads, c->kv,     c->dim, 1.0F / sqrtf((float)c->dim),
+    ke__attention att = {c->heads,   c->kv,     c->dim, 1.0F / sqrtf((float)c->dim),
                          c->softcap, c->window, spans,  SPANS};
     ke_buf *q = rig_random(r, rows * q_width, 2.0F), *out = rig_zeros(r, rows * q_width);
-    ke_buf *k = rig_random(r, CACHE * kv_width, 2.0F), *v = rig_random(r, CACHE * kv_width, 1);
-    ke_buf *lse = rig_zeros(r, rows * c->heads), *dout = rig_random(r, rows * q_width, 1.0F);
+    ke_buf *k = rig_random(r, CACHE * kv_width, 2.0F),
+           *v = rig_random(r, CACHE * kv_width, 1);
+    ke_buf *lse = rig_zeros(r, rows * c->heads),
+           *dout = rig_random(r, rows * q_width, 1.0F);
     ke_buf *dq = rig_random(r, rows * q_width, 0.1F);
     ke_buf *dk = rig_random(r, rows * kv_width, 0.1F);
     ke_buf *dv = rig_random(r, rows * kv_width, 0.1F);
@@ -237,7 +241,8 @@ static void cap(struct rig *r, const void *params)
 
 static void activates(void **state)
 {
-    static const ke__act acts[] = {KE__ACT_SILU, KE__ACT_GELU_TANH, KE__ACT_GELU, KE__ACT_RELU};
+    static const ke__act acts[] = {KE__ACT_SILU, KE__ACT_GELU_TANH, KE__ACT_GELU,
+                                   KE__ACT_RELU};
     static const float scales[] = {0.01F, 4.0F, 120.0F};
     static const size_t sizes[] = {0, 5, 16, 250, 8192 + 37};
 
@@ -267,7 +272,8 @@ static void lose(struct rig *r, const void *params)
 
     for (size_t i = 0; i < LOSS_ROWS; i++)
         targets[i] = (int32_t)(i * (v - 1) / (LOSS_ROWS - 1));
-    OK(r->ops->score(r->cx, logprob, best, rank, margin, lse, logits, targets, LOSS_ROWS, v));
+    OK(r->ops->score(r->cx, logprob, best, rank, margin, lse, logits, targets, LOSS_ROWS,
+                     v));
     OK(r->ops->xent(r->cx, loss, logits, targets, weight, LOSS_ROWS, v));
     OK(r->ops->log_softmax(r->cx, other, LOSS_ROWS, v));
     OK(r->ops->kl(r->cx, kl, p, other, weight, LOSS_ROWS, v));
@@ -318,6 +324,22 @@ static void steps_by_adam(void **state)
         rig_compare("adam", optimise, &sizes[i]);
 }
 
+static void same_bits_for_any_threads(void **state)
+{
+    static const size_t n = 8192 * 3 + 11, vocabulary = 1003;
+
+    (void)state;
+    rig_same_bits("embedding", embedding, "q8_0");
+    rig_same_bits("norm", normalise, &(struct norm_case){37, 259, KE__NORM_LAYER, true});
+    rig_same_bits("rope", rotate,
+                  &(struct rope_case){3, 64, {64, false, 1e5F, 1.0F, NULL}});
+    rig_same_bits("attention", attend, &(struct attend_case){6, 2, 64, 0, 3.0F});
+    rig_same_bits("activation", activate, &(struct act_case){KE__ACT_SILU, n, 4.0F, true});
+    rig_same_bits("soft cap", cap, &(struct act_case){0, n, 4.0F, false});
+    rig_same_bits("losses", lose, &vocabulary);
+    rig_same_bits("adam", optimise, &n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +351,7 @@ int main(void)
         cmocka_unit_test(activates),
         cmocka_unit_test(loses_and_scores),
         cmocka_unit_test(steps_by_adam),
+        cmocka_unit_test(same_bits_for_any_threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,13 +44,15 @@ void rig_keep(struct rig *r, const char *what, const ke_buf *buf, size_t n, doub
 void rig_keep_f32(struct rig *r, const char *what, const float *x, size_t n, double terms);
 void rig_keep_f64(struct rig *r, const char *what, const double *x, size_t n, double terms);
 
-/* Run `work` on ref64 and on every family that this processor has, with 1, 2 and 7 threads:
- * the same bits for every number of threads, and each element x within
- *     8 eps sqrt(terms) max(|x|, rms)
- * of ref64, rms over the piece. Adding n numbers rounds n times by up to eps / 2 of a partial
- * sum, a walk of sqrt(n) such steps; 16 times that is far beyond the largest of the elements
- * compared, while a wrong element is off by about the rms itself. */
 typedef void rig_work(struct rig *r, const void *params);
+
+/* Run `work` on ref64 and on every family that this processor has: each element x within
+ *     8 eps sqrt(terms) max(|x|, rms)
+ * of ref64, rms over the piece. Adding n numbers rounds n times by up to eps / 2 of a
+ * partial sum, a walk of sqrt(n) such steps; 16 times that is far beyond the largest of the
+ * elements compared, while a wrong element is off by about the rms itself. */
 void rig_compare(const char *name, rig_work *work, const void *params);
+/* The same bits with 1, 2 and 7 threads, on every family. */
+void rig_same_bits(const char *name, rig_work *work, const void *params);
 
 #endif

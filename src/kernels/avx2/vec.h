@@ -89,8 +89,8 @@ static inline vec v_scale(vec x, vec n)
     const __m256i bias = _mm256_set1_epi32(127);
     __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
     __m256i a = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
-    __m256i b = _mm256_slli_epi32(
-        _mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23);
+    __m256i b =
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23);
 
     return v_mul(v_mul(x, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
 }

@@ -1,0 +1,466 @@
+/* Whole jobs on a small random model: what is written, what is refused, what is left. */
+#include "base/file.h"
+#include "study/study.h"
+#include "support/scratch.h"
+#include "support/tiny_model.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* The model's one token with a blank before it is " a". The facts end in their subjects, so
+ * that an edit of the last layer reaches the answer whatever the random weights attend to.
+ */
+static const ke_fact fact = {.subject = "Zed", .prompt = "in Zed", .target = "a"};
+
+static const ke_fact second = {.subject = "Kay", .prompt = "we like Kay", .target = "a"};
+
+typedef struct bench {
+    void **folder;
+    ke_ctx *cx;
+    ke_settings *settings;
+    char base[200], out[200], patch[220], prev[240];
+    ke_edit_job job;
+    char said[4096];
+} bench;
+
+static void say(const char *line, void *payload)
+{
+    bench *b = payload;
+    size_t n = strlen(b->said);
+    snprintf(b->said + n, sizeof b->said - n, "%s\n", line);
+}
+
+/* A model, a job that edits its last layer, one thread. */
+static void begin(bench *b, void **state, const char *type)
+{
+    *b = (bench){.folder = state, .cx = ke_ctx_new(&(ke_ctx_opts){.n_threads = 1})};
+    snprintf(b->base, sizeof b->base, "%s", scratch_path(state, "base.gguf"));
+    snprintf(b->out, sizeof b->out, "%s", scratch_path(state, "out.gguf"));
+    snprintf(b->patch, sizeof b->patch, "%s.kepatch", b->out);
+    snprintf(b->prev, sizeof b->prev, "%s.prev", b->patch);
+    static const char *const choices[][2] = {
+        {"cov", "identity"}, {"contexts", "none"}, {"layer", "2"}, {"clamp", "100"},
+        {"steps", "100"},    {"kl", "0"},          {"decay", "0"},
+    };
+    tiny_spec spec = {.type = type, .seed = 3};
+    assert_int_equal(tiny_model_write(b->cx, &spec, b->base), KE_OK);
+    assert_int_equal(ke_settings_new(b->cx, &b->settings, "rome"), KE_OK);
+    for (size_t i = 0; i < sizeof choices / sizeof choices[0]; i++)
+        assert_int_equal(ke_settings_set(b->cx, b->settings, choices[i][0], choices[i][1]),
+                         KE_OK);
+    b->job = (ke_edit_job){.model_path = b->base,
+                           .output_path = b->out,
+                           .settings = b->settings,
+                           .facts = &fact,
+                           .n_facts = 1,
+                           .say = say,
+                           .payload = b};
+}
+
+static void end(bench *b)
+{
+    ke_settings_free(b->cx, b->settings);
+    ke_ctx_free(b->cx);
+}
+
+static ke_edit_report *run(bench *b)
+{
+    ke_edit_report *r = NULL;
+    ke_status st = ke_edit_run(b->cx, &r, &b->job);
+    if (st != KE_OK)
+        fail_msg("%s: %s", ke_status_name(st), ke_ctx_message(b->cx));
+    return r;
+}
+
+static void refused(bench *b, ke_status status, const char *says)
+{
+    ke_edit_report *r = NULL;
+    assert_int_equal(ke_edit_run(b->cx, &r, &b->job), status);
+    assert_null(r);
+    if (!strstr(ke_ctx_message(b->cx), says) && !strstr(ke_ctx_where(b->cx), says))
+        fail_msg("expected \"%s\" in \"%s: %s\"", says, ke_ctx_where(b->cx),
+                 ke_ctx_message(b->cx));
+}
+
+static void sha_of(bench *b, const char *path, char sha[65])
+{
+    ke__map map = {0};
+    assert_int_equal(ke__map_open(b->cx, &map, path), KE_OK);
+    assert_int_equal(ke__sha256_of(b->cx, sha, map.data, map.bytes), KE_OK);
+    ke__map_close(b->cx, &map);
+}
+
+static void same_file(bench *b, const char *path, const char *sha)
+{
+    char found[65];
+    sha_of(b, path, found);
+    assert_string_equal(found, sha);
+}
+
+/* --- what an edit leaves -----------------------------------------------------------------
+ */
+
+static void an_edit_is_written_and_can_be_undone(void **state)
+{
+    bench b;
+    char sha[65], undone[65];
+    begin(&b, state, "q8_0");
+    ke_edit_report *r = run(&b);
+    assert_true(r->took);
+    assert_false(r->already);
+    assert_true(r->facts[0].took);
+    assert_true(ke_target_holds(r->facts[0].after.text, "a"));
+    assert_false(ke_target_holds(r->facts[0].before.text, "a"));
+    assert_int_equal(r->facts[0].after.target_rank, 1);
+    assert_true(r->facts[0].before.target_logprob < r->facts[0].after.target_logprob);
+    assert_true(r->facts[0].after.margin > 0);
+    assert_string_equal(r->facts[0].reason, "");
+    assert_true(r->kl > 0 && r->ppl_before > 1 && r->ppl_after > 1);
+    assert_int_equal(r->n_tensors, 1);
+    assert_string_equal(r->tensors[0].type_before, "q8_0");
+    assert_true(r->tensors[0].rel_change > 0);
+    assert_string_equal(r->output, b.out);
+    assert_string_equal(r->patch, b.patch);
+    same_file(&b, b.base, r->sha256_base);
+    same_file(&b, b.out, r->sha256_output);
+    assert_int_equal(scratch_count(state), 3);
+    assert_non_null(strstr(b.said, "attempt 1 of"));
+
+    /* The written file says it too, and carries the record. */
+    ke_model *written = NULL;
+    assert_int_equal(ke_model_open(b.cx, &written, b.out), KE_OK);
+    assert_int_equal(written->info.n_edits, 1);
+    assert_non_null(strstr(ke_model_edit_get(written, 0), "\"target\":\"a\""));
+    assert_non_null(strstr(ke_model_edit_get(written, 0), r->sha256_base));
+    ke_model_close(b.cx, written);
+
+    snprintf(sha, sizeof sha, "%s", r->sha256_base);
+    assert_int_equal(unlink(b.base), 0);
+    assert_int_equal(ke_undo(b.cx, b.out, b.patch, b.base, false, undone), KE_OK);
+    assert_string_equal(undone, sha);
+    same_file(&b, b.base, sha);
+    ke_edit_report_free(b.cx, r);
+    end(&b);
+}
+
+/* Same inputs and seed, same bytes; and the file's own edits stay in its record. */
+static void an_edit_of_an_edit_keeps_the_records(void **state)
+{
+    bench b;
+    char first[65], third[220];
+    begin(&b, state, "f32");
+    ke_edit_report *r = run(&b);
+    snprintf(first, sizeof first, "%s", r->sha256_output);
+    ke_edit_report_free(b.cx, r);
+    b.job.force = true;
+    r = run(&b);
+    assert_string_equal(r->sha256_output, first);
+    assert_false(ke__file_exists(b.prev));
+    ke_edit_report_free(b.cx, r);
+
+    snprintf(third, sizeof third, "%s", scratch_path(state, "third.gguf"));
+    b.job.model_path = b.out;
+    b.job.output_path = third;
+    b.job.facts = &second;
+    r = run(&b);
+    assert_true(r->took);
+    assert_string_equal(r->sha256_base, first);
+    ke_model *written = NULL;
+    assert_int_equal(ke_model_open(b.cx, &written, third), KE_OK);
+    assert_int_equal(written->info.n_edits, 2);
+    assert_non_null(strstr(ke_model_edit_get(written, 0), "Zed"));
+    assert_non_null(strstr(ke_model_edit_get(written, 1), "Kay"));
+    ke_model_close(b.cx, written);
+    ke_edit_report_free(b.cx, r);
+    end(&b);
+}
+
+static void what_holds_already_is_copied(void **state)
+{
+    bench b;
+    begin(&b, state, "f32");
+    ke_edit_report *r = run(&b);
+    char sha[65], copy[220];
+    snprintf(sha, sizeof sha, "%s", r->sha256_output);
+    ke_edit_report_free(b.cx, r);
+
+    snprintf(copy, sizeof copy, "%s", scratch_path(state, "copy.gguf"));
+    b.job.model_path = b.out;
+    b.job.output_path = copy;
+    r = run(&b);
+    assert_true(r->already && r->took && r->facts[0].already && r->facts[0].took);
+    assert_string_equal(r->sha256_output, sha);
+    same_file(&b, copy, sha);
+    assert_int_equal(r->n_tensors, 0);
+    assert_true(r->kl == 0);
+    assert_int_equal(r->facts[0].n_kept, r->facts[0].n_neighbours);
+
+    char undone[65];
+    assert_int_equal(
+        ke_undo(b.cx, copy, r->patch, scratch_path(state, "third.gguf"), false, undone),
+        KE_OK);
+    assert_string_equal(undone, sha);
+    ke_edit_report_free(b.cx, r);
+    end(&b);
+}
+
+static void several_facts_hold_together(void **state)
+{
+    const ke_fact facts[] = {fact, second};
+    bench b;
+    begin(&b, state, "f32");
+    b.job.facts = facts;
+    b.job.n_facts = 2;
+    ke_edit_report *r = run(&b);
+    assert_int_equal(r->n_facts, 2);
+    assert_true(r->took && r->facts[0].took && r->facts[1].took);
+    assert_true(ke_target_holds(r->facts[0].after.text, "a"));
+    assert_true(ke_target_holds(r->facts[1].after.text, "a"));
+    ke_edit_report_free(b.cx, r);
+    end(&b);
+}
+
+/* One step at a rate of a millionth changes nothing that a token could show. */
+static void make_futile(bench *b)
+{
+    assert_int_equal(ke_settings_set(b->cx, b->settings, "steps", "1"), KE_OK);
+    assert_int_equal(ke_settings_set(b->cx, b->settings, "lr", "1e-6"), KE_OK);
+    b->job.one_attempt = true;
+}
+
+static void what_did_not_take_is_not_written(void **state)
+{
+    bench b;
+    begin(&b, state, "f32");
+    make_futile(&b);
+    ke_edit_report *r = run(&b);
+    assert_false(r->took);
+    assert_false(r->facts[0].took);
+    assert_int_equal(r->facts[0].n_attempts, 1);
+    assert_non_null(strstr(r->facts[0].reason, "the model says"));
+    assert_null(r->output);
+    assert_null(r->patch);
+    assert_string_equal(r->sha256_output, "");
+    assert_int_equal(scratch_count(state), 1);
+    ke_edit_report_free(b.cx, r);
+
+    b.job.keep_failed = true;
+    r = run(&b);
+    assert_false(r->took);
+    assert_string_equal(r->output, b.out);
+    assert_int_equal(scratch_count(state), 3);
+    ke_edit_report_free(b.cx, r);
+    end(&b);
+}
+
+static void a_dry_run_and_a_plan_leave_nothing(void **state)
+{
+    bench b;
+    begin(&b, state, "f32");
+    b.job.dry_run = true;
+    ke_edit_report *r = run(&b);
+    assert_true(r->took);
+    assert_null(r->output);
+    assert_int_equal(scratch_count(state), 1);
+    ke_edit_report_free(b.cx, r);
+    b.job.plan_only = true;
+    r = run(&b);
+    assert_true(r->plan.peak_bytes > 0);
+    assert_int_equal(r->plan.n_layers, 1);
+    assert_int_equal(scratch_count(state), 1);
+    ke_edit_report_free(b.cx, r);
+    end(&b);
+}
+
+static void without_an_output_only_the_patch_is_written(void **state)
+{
+    bench b;
+    begin(&b, state, "f32");
+    b.job.output_path = NULL;
+    b.job.patch_path = b.patch;
+    ke_edit_report *r = run(&b);
+    assert_true(r->took);
+    assert_null(r->output);
+    assert_string_equal(r->patch, b.patch);
+    assert_int_equal(scratch_count(state), 2);
+    ke_edit_report_free(b.cx, r);
+    refused(&b, KE_EEXIST, b.patch); /* no model is missing here: it is not replaced */
+    end(&b);
+}
+
+/* --- what is refused
+ * -------------------------------------------------------------------------- */
+
+static void an_output_that_is_there_stays(void **state)
+{
+    bench b;
+    char sha[65];
+    begin(&b, state, "f32");
+    scratch_write(b.out, "precious", 8);
+    sha_of(&b, b.out, sha);
+    refused(&b, KE_EEXIST, b.out);
+    same_file(&b, b.out, sha);
+    make_futile(&b);
+    b.job.force = true;
+    ke_edit_report *r = run(&b); /* did not take: stays as it was, force or not */
+    same_file(&b, b.out, sha);
+    ke_edit_report_free(b.cx, r);
+    end(&b);
+}
+
+static void the_input_is_never_an_output(void **state)
+{
+    bench b;
+    char sha[65], link_path[220];
+    begin(&b, state, "f32");
+    sha_of(&b, b.base, sha);
+    snprintf(link_path, sizeof link_path, "%s", scratch_path(state, "link.gguf"));
+    b.job.force = true;
+    b.job.output_path = b.base;
+    refused(&b, KE_EINVAL, "is the input");
+    b.job.output_path = link_path;
+    assert_int_equal(symlink(b.base, link_path), 0);
+    refused(&b, KE_EINVAL, "is the input");
+    assert_int_equal(unlink(link_path), 0);
+    assert_int_equal(link(b.base, link_path), 0);
+    refused(&b, KE_EINVAL, "is the input");
+    b.job.output_path = b.out;
+    b.job.patch_path = b.base;
+    refused(&b, KE_EINVAL, "is the input");
+    b.job.patch_path = b.out;
+    refused(&b, KE_EINVAL, "two files");
+    same_file(&b, b.base, sha);
+    end(&b);
+}
+
+static void a_patch_is_replaced_only_if_its_model_is_gone(void **state)
+{
+    bench b;
+    begin(&b, state, "f32");
+    scratch_write(b.patch, "not a patch", 11);
+    refused(&b, KE_EEXIST, b.patch);
+    assert_int_equal(unlink(b.patch), 0);
+
+    ke_edit_report_free(b.cx, run(&b));
+    assert_int_equal(unlink(b.out), 0);
+    ke_edit_report_free(b.cx, run(&b)); /* the patch was an orphan */
+
+    char other[220];
+    snprintf(other, sizeof other, "%s", scratch_path(state, "other.gguf"));
+    assert_int_equal(rename(b.out, other), 0);
+    scratch_write(b.out, "precious", 8);
+    refused(&b, KE_EEXIST, b.out);
+    end(&b);
+}
+
+static void bad_jobs_are_named(void **state)
+{
+    bench b;
+    begin(&b, state, "f32");
+    b.job.edited_type = "q9";
+    refused(&b, KE_EINVAL, "edited-type \"q9\"");
+    b.job.edited_type = "q6_k";
+    refused(&b, KE_EINVAL, "edited-type \"q6_k\"");
+    b.job.edited_type = NULL;
+    b.job.n_facts = 0;
+    refused(&b, KE_EINVAL, "at least one fact");
+    b.job.n_facts = 1;
+    b.job.output_path = "/proc/nope/x.gguf";
+    refused(&b, KE_EIO, "/proc/nope/x.gguf");
+    b.job.output_path = b.out;
+    b.job.model_path = scratch_path(state, "none.gguf");
+    refused(&b, KE_EIO, "none.gguf");
+    b.job.model_path = b.base;
+    b.cx->opts.mem_limit_bytes = 1000;
+    refused(&b, KE_ELIMIT, "would do");
+    assert_int_equal(scratch_count(state), 1);
+    end(&b);
+}
+
+static void a_named_type_is_taken(void **state)
+{
+    static const char *const types[] = {"f32", "f16", "bf16", "q8_0", "same"};
+    bench b;
+    begin(&b, state, "q8_0");
+    b.job.force = true;
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        b.job.edited_type = types[i];
+        b.job.keep_failed = true;
+        ke_edit_report *r = run(&b);
+        const char *expected = strcmp(types[i], "same") ? types[i] : "q8_0";
+        assert_string_equal(r->tensors[0].type_after, expected);
+        assert_non_null(strstr(r->type_reason, "asked for"));
+        ke_edit_report_free(b.cx, r);
+    }
+    end(&b);
+}
+
+/* --- interruption
+ * ------------------------------------------------------------------------------ */
+
+typedef struct stop {
+    ke_ctx *cx;
+    long after; /* progress reports until then */
+} stop;
+
+static void count_down(const char *what, uint64_t done, uint64_t total, void *payload)
+{
+    stop *s = payload;
+    (void)what;
+    (void)done;
+    (void)total;
+    if (s->after-- == 0)
+        ke_ctx_cancel(s->cx);
+}
+
+/* Wherever a job is stopped, it ends as interrupted and leaves the input alone. */
+static void an_interrupted_job_leaves_nothing(void **state)
+{
+    bench b;
+    stop s = {0};
+    begin(&b, state, "f32");
+    b.cx->opts.progress = count_down;
+    b.cx->opts.progress_payload = &s;
+    s.cx = b.cx;
+    ke_status st = KE_ECANCELED;
+    for (long k = 0; st == KE_ECANCELED; k += 7) {
+        ke_edit_report *r = NULL;
+        s.after = k;
+        b.cx->canceled = 0;
+        st = ke_edit_run(b.cx, &r, &b.job);
+        ke_edit_report_free(b.cx, r);
+        if (st == KE_ECANCELED)
+            assert_int_equal(scratch_count(state), 1);
+        assert_true(k < 100000);
+    }
+    assert_int_equal(st, KE_OK);
+    assert_int_equal(scratch_count(state), 3);
+    end(&b);
+}
+
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_FOLDER(an_edit_is_written_and_can_be_undone),
+        IN_FOLDER(an_edit_of_an_edit_keeps_the_records),
+        IN_FOLDER(what_holds_already_is_copied),
+        IN_FOLDER(several_facts_hold_together),
+        IN_FOLDER(what_did_not_take_is_not_written),
+        IN_FOLDER(a_dry_run_and_a_plan_leave_nothing),
+        IN_FOLDER(without_an_output_only_the_patch_is_written),
+        IN_FOLDER(an_output_that_is_there_stays),
+        IN_FOLDER(the_input_is_never_an_output),
+        IN_FOLDER(a_patch_is_replaced_only_if_its_model_is_gone),
+        IN_FOLDER(bad_jobs_are_named),
+        IN_FOLDER(a_named_type_is_taken),
+        IN_FOLDER(an_interrupted_job_leaves_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
