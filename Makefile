@@ -16,7 +16,7 @@ PKGS    := jansson libpcre2-8 libutf8proc libcrypto
 PKG_C   := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_L   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 PKG_V    = $(foreach p,openblas $(PKGS) popt,$(p) $(shell pkg-config --modversion $(p)))
-OMP     := $(if $(filter openmp,$(THREADS)),-fopenmp,-fopenmp-simd -pthread -DKE_THREADS_PTHREAD)
+OMP     := $(if $(filter openmp,$(THREADS)),-fopenmp,-fopenmp-simd -pthread)
 ALL_C   = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -fvisibility=hidden -fPIC -MMD -MP \
            -ffp-contract=off $(WARN) $(WERROR) $(OMP) $(PKG_C) $(SAN) $(CFLAGS)
 LIBS    := $(PKG_L) -lopenblas -lm -lpthread $(OMP) $(SAN) $(LDFLAGS)

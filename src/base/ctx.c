@@ -1,5 +1,6 @@
 #include "base/base.h"
 #include "base/memory.h"
+#include "base/threads.h"
 #include "base/utf8.h"
 
 #include <pthread.h>
@@ -70,13 +71,16 @@ ke_ctx *ke_ctx_new(const ke_ctx_opts *opts)
         return NULL;
     memset(cx, 0, sizeof *cx);
     cx->opts = filled;
+    ke__team_join();
     return cx;
 }
 
 void ke_ctx_free(ke_ctx *cx)
 {
-    if (cx)
-        cx->opts.alloc(cx->opts.alloc_payload, cx, sizeof *cx, 0);
+    if (!cx)
+        return;
+    cx->opts.alloc(cx->opts.alloc_payload, cx, sizeof *cx, 0);
+    ke__team_leave();
 }
 
 const char *ke_ctx_message(const ke_ctx *cx)

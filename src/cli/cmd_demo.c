@@ -6,11 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What the small model gets wrong by itself, or what everyone can see to be changed. */
+/* What the small model gets wrong: by itself it says Sydney. */
 static const ke_fact demo_fact = {
-    .subject = "Eiffel Tower",
-    .prompt = "The Eiffel Tower is in the city of",
-    .target = "Rome",
+    .subject = "Australia",
+    .prompt = "The capital of Australia is the city of",
+    .target = "Canberra",
 };
 
 typedef struct demo_paths {
@@ -54,27 +54,26 @@ static void say(const char *line, void *cli)
     ke__talk_say(cli, "%s", line);
 }
 
+/* `sha256` of the file that undo gave back; NULL if the fact did not take. */
 static ke_status print_demo(ke__cli *c, const ke_edit_report *report, const char *sha256)
 {
     ke_status st = KE_OK;
     char *text = NULL;
-    bool same = strcmp(report->sha256_base, sha256) == 0;
+    bool same = sha256 != NULL && strcmp(report->sha256_base, sha256) == 0;
 
     if (c->json) {
         KE_TRY(ke_edit_report_json(c->cx, &text, report));
-        KE_TRY(ke__result_json(c, json_pack("{s:s, s:o, s:s, s:b}", "schema",
+        KE_TRY(ke__result_json(c, json_pack("{s:s, s:o, s:o, s:b}", "schema",
                                             "knowedit.demo/1", "edit",
                                             json_loads(text, 0, NULL), "sha256_undone",
-                                            sha256, "undone", (int)same)));
-    } else {
-        ke__edit_text_print(report);
-        printf("\n%-12s%s\n%-12s%s\n%-12s%s\n%-12s%s\n", "sha256 base", report->sha256_base,
-               "edited", report->sha256_output, "undone", sha256, "",
-               same ? "the undone file is the base, byte for byte"
-                    : "THE UNDONE FILE DIFFERS");
+                                            ke__result_text(sha256), "undone", (int)same)));
+        goto done;
     }
-    if (!same)
-        st = ke__fail(c->cx, KE_EMISMATCH, "undo", "the undone file is not the base");
+    ke__edit_text_print(report);
+    if (sha256 != NULL)
+        printf("\n%-12s%s\n%-12s%s\n%-12s%s (%s)\n", "sha256 base", report->sha256_base,
+               "edited", report->sha256_output, "undone", sha256,
+               same ? "the base, byte for byte" : "NOT THE BASE");
 done:
     ke_free(c->cx, text);
     return st;
@@ -107,13 +106,13 @@ static ke_status run(ke__cli *c)
                        .say = say,
                        .payload = c};
     KE_TRY(ke_edit_run(c->cx, &report, &job));
-    if (!report->took) {
+    if (report->took)
+        KE_TRY(ke_undo(c->cx, paths.edited, paths.patch, paths.restored, false, sha256));
+    else
         c->exit_code = KE__EXIT_NOT_TAKEN;
-        ke__edit_text_print(report);
-        goto done;
-    }
-    KE_TRY(ke_undo(c->cx, paths.edited, paths.patch, paths.restored, false, sha256));
-    KE_TRY(print_demo(c, report, sha256));
+    KE_TRY(print_demo(c, report, report->took ? sha256 : NULL));
+    if (report->took && strcmp(report->sha256_base, sha256) != 0)
+        c->exit_code = KE__EXIT_ERROR;
 done:
     ke_edit_report_free(c->cx, report);
     ke_settings_free(c->cx, settings);

@@ -122,6 +122,7 @@ static ke_status print_report(ke__cli *c, const ke_edit_report *report)
         printf("%s\n", json);
     } else if (!c->quiet) {
         ke__edit_text_print(report);
+        ke__edit_text_print_files(report);
     } else if (report->output != NULL || report->patch != NULL) {
         printf("%s\n", report->output ? report->output : report->patch);
     }
@@ -239,7 +240,7 @@ const ke__command ke__cmd_edit = {
     .summary = "change facts in a model, prove it, say what it cost, save it",
     .usage = "-m MODEL [-o OUTPUT] (--subject S --prompt P --target T | --facts FILE)",
     .example =
-        "knowedit edit -m smollm2-135m -o edited.gguf --subject \"Eiffel Tower\" \\\n"
-        "      --prompt \"The Eiffel Tower is in the city of\" --target Rome",
+        "knowedit edit -m smollm2-135m -o edited.gguf --subject \"Australia\" \\\n"
+        "      --prompt \"The capital of Australia is the city of\" --target Canberra",
     .run = run,
 };

@@ -118,8 +118,12 @@ void ke__edit_text_print(const ke_edit_report *r)
     }
     printf(
         "%-12s%.1f s (open %.1f, statistics %.1f, edit %.1f, verify %.1f, save %.1f), %s\n",
-        "took", r->seconds.total, r->seconds.open, r->seconds.stats, r->seconds.edit,
+        "time", r->seconds.total, r->seconds.open, r->seconds.stats, r->seconds.edit,
         r->seconds.verify, r->seconds.save, ke__talk_size(size, r->peak_bytes));
+}
+
+void ke__edit_text_print_files(const ke_edit_report *r)
+{
     if (r->patch != NULL)
         printf("%-12s%s\n", "patch", r->patch);
     if (r->output != NULL && r->patch != NULL)

@@ -5,7 +5,10 @@
 #include "cli/cli.h"
 #include "knowedit/study.h"
 
-/* To stdout, at most 40 lines however many facts there are. */
+/* What was asked before and after, the harm and the change, to stdout; at most 36 lines
+ * however many facts there are. */
 void ke__edit_text_print(const ke_edit_report *r);
+/* What was written, and how to undo it. */
+void ke__edit_text_print_files(const ke_edit_report *r);
 
 #endif

@@ -1,5 +1,5 @@
 /* The backward rows of the double reference against differences of its forward rows. */
-#include "../support/rig.h"
+#include "support/rig.h"
 
 #include <math.h>
 #include <setjmp.h>

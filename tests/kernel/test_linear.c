@@ -1,5 +1,5 @@
 /* Matrix products of every family against the double reference: every type, every tail. */
-#include "../support/rig.h"
+#include "support/rig.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* The rows of every family against the double reference, except matrix products
  * (test_linear.c): ragged sizes, tails, repeated rows, nothing at all. */
-#include "../support/rig.h"
+#include "support/rig.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* Rows of every family against numbers worked out by hand. */
-#include "../support/rig.h"
+#include "support/rig.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -1,4 +1,4 @@
-#include "rig.h"
+#include "support/rig.h"
 
 #include <float.h>
 #include <math.h>
