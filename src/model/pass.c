@@ -104,7 +104,14 @@ static ke_status check_seqs(ke_ctx *cx, ke__pass *p)
     p->n_rows = 0;
     for (size_t s = 0; s < p->in.n_seqs; s++) {
         const ke__seq *q = &p->in.seqs[s];
-        uint32_t before = p->in.kv ? ke__kv_len(p->in.kv, q->slot) : 0;
+        uint32_t before = q->shared  ? q->shared
+                          : p->in.kv ? ke__kv_len(p->in.kv, q->slot)
+                                     : 0;
+        if (q->shared && (q->parent >= s || p->in.keep))
+            return ke__fail(cx, KE_EINVAL, NULL,
+                            "sequence %zu shares a prefix of sequence %" PRIu32
+                            ": expected an earlier one, and no backward",
+                            s, q->parent);
         if (q->n == 0)
             return ke__fail(cx, KE_EINVAL, "prompt", "sequence %zu is empty", s);
         if (q->n > i->n_context || before > i->n_context - q->n)
@@ -140,6 +147,12 @@ done:
     return st;
 }
 
+/* The pass's own cache has a slot for each sequence of the batch. */
+static uint32_t slot_of(const ke__pass *p, uint32_t seq)
+{
+    return p->in.kv ? p->in.seqs[seq].slot : seq;
+}
+
 /* Give every sequence its cache rows and positions. */
 static ke_status place(ke_ctx *cx, ke__pass *p)
 {
@@ -156,8 +169,10 @@ static ke_status place(ke_ctx *cx, ke__pass *p)
     KE_TRY(ke__kv_reserve(cx, p->kv, p->n_rows));
     for (size_t s = 0; s < p->in.n_seqs; s++) {
         const ke__seq *q = &p->in.seqs[s];
-        uint32_t slot = p->in.kv ? q->slot : (uint32_t)s;
+        uint32_t slot = slot_of(p, (uint32_t)s);
         KE_TRY(ke__kv_slots(cx, p->kv, (size_t)slot + 1));
+        if (q->shared)
+            KE_TRY(ke__kv_fork(cx, p->kv, slot, slot_of(p, q->parent), q->shared));
         uint32_t before = ke__kv_len(p->kv, slot);
         p->spans[s] = (ke__span){.row0 = (uint32_t)row, .n = q->n, .pos0 = before};
         KE_TRY(ke__kv_extend(cx, p->kv, slot, q->n));
@@ -179,7 +194,7 @@ done:
 static void unplace(ke_ctx *cx, ke__pass *p)
 {
     for (size_t s = 0; s < p->n_placed; s++) {
-        uint32_t slot = p->in.kv ? p->in.seqs[s].slot : (uint32_t)s;
+        uint32_t slot = slot_of(p, (uint32_t)s);
         ke__kv_truncate(cx, p->kv, slot, p->spans[s].pos0);
     }
 }

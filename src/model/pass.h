@@ -37,6 +37,10 @@ typedef struct ke__seq {
     const int32_t *ids; /* [n], n >= 1 */
     uint32_t n;
     uint32_t slot; /* of the cache; distinct within a batch */
+    /* The first `shared` positions are those of sequence `parent`, an earlier one of this
+     * batch: they are computed once. `ids` are what follows them, and the slot is emptied
+     * first. Forward only. 0: nothing is shared. */
+    uint32_t parent, shared;
 } ke__seq;
 /* Copy rows of a site out: out[n_rows, width]. */
 typedef struct ke__tap {

@@ -1,6 +1,7 @@
 /* Logits of a next token, and how a model takes given continuations. */
 #include "model/pass.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_ROWS = 512 };
@@ -36,12 +37,57 @@ done:
     return st;
 }
 
-/* A group of pairs that one run takes: their rows, and the rows that predict targets. */
+/* --- scoring pairs
+ * ------------------------------------------------------------------------ What a pair
+ * feeds is prompt ++ target[:-1]. Pairs are sorted by these ids, so that each shares the
+ * longest prefix with the one before it, and common prefixes are read once. */
+
+typedef struct pair {
+    const ke_ids *prompt, *target;
+    size_t n;      /* ids fed */
+    size_t shared; /* of them with the pair before, in this order */
+    size_t row0;   /* row of its first own id in the run */
+    size_t out0;   /* of its targets among the run's requested rows */
+    size_t at;     /* place in the caller's arrays */
+} pair;
+
+static int32_t id_at(const pair *p, size_t i)
+{
+    return i < p->prompt->n ? p->prompt->ids[i] : p->target->ids[i - p->prompt->n];
+}
+
+static size_t common_prefix(const pair *a, const pair *b)
+{
+    size_t n = a->n < b->n ? a->n : b->n, i = 0;
+    while (i < n && id_at(a, i) == id_at(b, i))
+        i++;
+    return i;
+}
+
+static int by_ids(const void *x, const void *y)
+{
+    const pair *a = x, *b = y;
+    size_t i = common_prefix(a, b);
+    if (i < a->n && i < b->n)
+        return id_at(a, i) < id_at(b, i) ? -1 : 1;
+    if (a->n != b->n)
+        return a->n < b->n ? -1 : 1;
+    return a->at < b->at ? -1 : a->at > b->at;
+}
+
+/* Row of position `pos` of pair i: its own, or of the pair that it shares it with. */
+static int32_t row_of(const pair *pairs, size_t i, size_t pos)
+{
+    while (pos < pairs[i].shared)
+        i--;
+    return (int32_t)(pairs[i].row0 + pos - pairs[i].shared);
+}
+
+/* Pairs that one run takes, with all of its arrays. */
 typedef struct group {
-    int32_t *ids; /* prompt ++ target[:-1], one pair after another */
+    int32_t *ids; /* what each feeds beyond what it shares */
     ke__seq *seqs;
-    int32_t *out_rows; /* the last n_target rows of each */
-    int32_t *targets;
+    int32_t *out_rows, *targets;
     float *logprob, *margin;
     int32_t *best;
     uint32_t *rank;
@@ -91,25 +137,32 @@ done:
     return st;
 }
 
+static void fill(group *g, const pair *pairs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const pair *p = &pairs[i];
+        for (size_t k = p->shared; k < p->n; k++)
+            g->ids[p->row0 + k - p->shared] = id_at(p, k);
+        g->seqs[i] = (ke__seq){.ids = g->ids + p->row0,
+                               .n = (uint32_t)(p->n - p->shared),
+                               .slot = (uint32_t)i,
+                               .parent = i ? (uint32_t)i - 1 : 0,
+                               .shared = (uint32_t)p->shared};
+        for (size_t k = 0; k < p->target->n; k++) {
+            g->out_rows[p->out0 + k] = row_of(pairs, i, p->prompt->n - 1 + k);
+            g->targets[p->out0 + k] = p->target->ids[k];
+        }
+    }
+}
+
 static ke_status score_group(ke_ctx *cx, ke_score *out, ke__pass *pass,
-                             const ke_stack *edits, const ke_ids *prompts,
-                             const ke_ids *targets, size_t n, size_t n_rows, size_t n_out)
+                             const ke_stack *edits, const pair *pairs, size_t n,
+                             size_t n_rows, size_t n_out)
 {
     ke_status st = KE_OK;
     group g = {0};
-    size_t row = 0, o = 0;
     KE_TRY(group_new(cx, &g, n_rows, n_out, n));
-    for (size_t i = 0; i < n; i++) {
-        const ke_ids *p = &prompts[i], *t = &targets[i];
-        g.seqs[i] = (ke__seq){
-            .ids = g.ids + row, .n = (uint32_t)(p->n + t->n - 1), .slot = (uint32_t)i};
-        memcpy(g.ids + row, p->ids, p->n * sizeof *g.ids);
-        memcpy(g.ids + row + p->n, t->ids, (t->n - 1) * sizeof *g.ids);
-        memcpy(g.targets + o, t->ids, t->n * sizeof *g.targets);
-        for (size_t k = 0; k < t->n; k++)
-            g.out_rows[o++] = (int32_t)(row + p->n - 1 + k);
-        row += p->n + t->n - 1;
-    }
+    fill(&g, pairs, n);
     KE_TRY(ke__pass_run(cx, pass,
                         &(ke__pass_in){.seqs = g.seqs,
                                        .n_seqs = n,
@@ -118,14 +171,29 @@ static ke_status score_group(ke_ctx *cx, ke_score *out, ke__pass *pass,
                                        .edits = edits}));
     KE_TRY(ke__pass_score(cx, pass, 0, n_out, g.targets, g.logprob, g.best, g.rank,
                           g.margin, NULL));
-    o = 0;
-    for (size_t i = 0; i < n; i++) {
-        KE_TRY(store(cx, &out[i], &g, o, targets[i].n));
-        o += targets[i].n;
-    }
+    for (size_t i = 0; i < n; i++)
+        KE_TRY(store(cx, &out[pairs[i].at], &g, pairs[i].out0, pairs[i].target->n));
 done:
     group_free(cx, &g);
     return st;
+}
+
+/* As many of the sorted pairs as fit into a run; at least one. */
+static size_t take_group(pair *pairs, size_t n, size_t *n_rows, size_t *n_out)
+{
+    size_t k = 0;
+    *n_rows = *n_out = 0;
+    for (; k < n && (k == 0 || *n_rows < MAX_ROWS); k++) {
+        pair *p = &pairs[k];
+        /* The last id is always its own: a sequence computes something. */
+        p->shared = k == 0 ? 0 : common_prefix(p - 1, p);
+        p->shared = p->shared < p->n ? p->shared : p->n - 1;
+        p->row0 = *n_rows;
+        p->out0 = *n_out;
+        *n_rows += p->n - p->shared;
+        *n_out += p->target->n;
+    }
+    return k;
 }
 
 ke_status ke_score_targets(ke_ctx *cx, ke_score *out, const ke_model *m,
@@ -134,24 +202,29 @@ ke_status ke_score_targets(ke_ctx *cx, ke_score *out, const ke_model *m,
 {
     ke_status st = KE_OK;
     ke__pass *pass = NULL;
+    pair *pairs = NULL;
     memset(out, 0, n * sizeof *out);
     for (size_t i = 0; i < n; i++)
         if (prompts[i].n == 0 || targets[i].n == 0)
             return ke__fail(cx, KE_EINVAL, prompts[i].n == 0 ? "prompt" : "target",
                             "pair %zu has an empty %s", i,
                             prompts[i].n == 0 ? "prompt" : "target");
+    KE_TRY(ke__alloc(cx, &pairs, n, sizeof *pairs));
+    for (size_t i = 0; i < n; i++)
+        pairs[i] = (pair){.prompt = &prompts[i],
+                          .target = &targets[i],
+                          .n = prompts[i].n + targets[i].n - 1,
+                          .at = i};
+    qsort(pairs, n, sizeof *pairs, by_ids);
     KE_TRY(ke__pass_new(cx, &pass, m, NULL));
     for (size_t i = 0, k; i < n; i += k) {
-        size_t rows = 0, targets_in = 0;
-        for (k = 0; i + k < n && (k == 0 || rows < MAX_ROWS); k++) {
-            rows += prompts[i + k].n + targets[i + k].n - 1;
-            targets_in += targets[i + k].n;
-        }
-        KE_TRY(score_group(cx, out + i, pass, edits, prompts + i, targets + i, k, rows,
-                           targets_in));
+        size_t n_rows, n_out;
+        k = take_group(pairs + i, n - i, &n_rows, &n_out);
+        KE_TRY(score_group(cx, out, pass, edits, pairs + i, k, n_rows, n_out));
     }
 done:
     ke__pass_free(cx, pass);
+    ke__free(cx, pairs);
     if (st != KE_OK)
         for (size_t i = 0; i < n; i++)
             ke_score_free(cx, &out[i]);

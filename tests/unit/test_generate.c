@@ -186,6 +186,29 @@ static void scores_are_log_probabilities_of_each_step(void **state)
     ke_score_free(cx, &s[1]);
 }
 
+/* Pairs with common prefixes, one inside another and one twice, score as each alone. */
+static void shared_prefixes_change_no_score(void **state)
+{
+    (void)state;
+    static const int32_t a[] = {65, 66, 67, 97, 98, 99, 100},
+                         b[] = {65, 66, 67, 97, 50, 51};
+    const ke_ids prompts[5] = {{a, 5}, {b, 4}, {a, 2}, {a, 5}, {b + 4, 1}};
+    const ke_ids targets[5] = {{a + 5, 2}, {b + 4, 2}, {a + 2, 2}, {a + 5, 2}, {b, 3}};
+    ke_score together[5], alone;
+    check(ke_score_targets(cx, together, model, NULL, prompts, targets, 5));
+    for (size_t i = 0; i < 5; i++) {
+        check(ke_score_targets(cx, &alone, model, NULL, &prompts[i], &targets[i], 1));
+        assert_int_equal(alone.n, together[i].n);
+        assert_int_equal(alone.rank, together[i].rank);
+        for (size_t k = 0; k < alone.n; k++) {
+            assert_float_equal(alone.logprobs[k], together[i].logprobs[k], 1e-4);
+            assert_int_equal(alone.best[k], together[i].best[k]);
+        }
+        ke_score_free(cx, &alone);
+        ke_score_free(cx, &together[i]);
+    }
+}
+
 static void empty_and_overlong_prompts_are_refused(void **state)
 {
     (void)state;
@@ -213,6 +236,7 @@ int main(void)
         cmocka_unit_test(a_seed_repeats_and_top_k_1_is_greedy),
         cmocka_unit_test(a_stop_string_ends_the_text_before_it),
         cmocka_unit_test(scores_are_log_probabilities_of_each_step),
+        cmocka_unit_test(shared_prefixes_change_no_score),
         cmocka_unit_test(empty_and_overlong_prompts_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
