@@ -72,15 +72,23 @@ KE_API KE_MUST_CHECK ke_status ke_report_case(ke_ctx *cx, char **out,
                                               const char *const *runs, size_t n_runs,
                                               size_t index);
 
-/** Check data files: KE_OK if sound, else the messages, one a line, in *out. */
+/**
+ * Read data files as the benchmark would, with everything in them. *out is the caller's: a
+ * line for each file, and one for each bad record with file, line, record and field.
+ * @param set NULL: recognised from the content
+ * @retval KE_EFORMAT something is wrong with the data; *out says what
+ */
 KE_API KE_MUST_CHECK ke_status ke_data_check(ke_ctx *cx, char **out, const char *const *files,
                                              size_t n_files, const char *set);
-/** Counts as in the survey's statistics table, and a sample, as a JSON object. */
+/** Counts as in the survey's statistics table, what is drawn by `seed`, and a sample, as a
+ *  JSON object of schema knowedit.data/1; the caller's. */
 KE_API KE_MUST_CHECK ke_status ke_data_show(ke_ctx *cx, char **json, const char *const *files,
-                                            size_t n_files, const char *set);
-/** The cases of a file in our own form (docs/facts.md), "json" or "jsonl". */
+                                            size_t n_files, const char *set, uint64_t seed);
+/** The cases of a file, drawn by `seed`, in our own form (docs/facts.md): "json" or "jsonl";
+ *  the caller's. */
 KE_API KE_MUST_CHECK ke_status ke_data_convert(ke_ctx *cx, char **out, const char *file,
-                                               const char *set, const char *format);
+                                               const char *set, uint64_t seed,
+                                               const char *format);
 
 #ifdef __cplusplus
 }

@@ -34,9 +34,10 @@ static void print_diff(const ke_diff *d)
             printf("only in the %s file\n", t->type_a ? "first" : "second");
             continue;
         }
-        printf("[%llu, %llu] %s -> %s, change %.4g (%.3g %%), rank %u%s%s\n",
+        printf("[%llu, %llu] %s -> %s, change %.4g (%.3g %%), %.0f %% of it in one "
+               "direction%s\n",
                (unsigned long long)t->rows, (unsigned long long)t->cols, t->type_a,
-               t->type_b, t->norm, 100 * t->rel, t->rank, t->rank >= 16 ? " or more" : "",
+               t->type_b, t->norm, 100 * t->rel, 100 * t->sigma1_share,
                t->rank_one ? ": looks like a rank-one edit" : "");
     }
     for (size_t i = 0; i < d->n_metadata; i++)

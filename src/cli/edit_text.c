@@ -17,16 +17,20 @@ static void print_answer(const char *when, const ke_answer *a)
 /* The first question whose answer is not as it should be. */
 static void print_miss(const ke_probe_result *probes, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (probes[i].ok)
-            continue;
-        printf("%-12se.g. ", "");
-        ke__talk_quote(stdout, probes[i].prompt, 60);
-        printf(" ");
-        ke__talk_quote(stdout, probes[i].after ? probes[i].after : "", 30);
-        putchar('\n');
+    size_t i = 0;
+    while (i < n && probes[i].ok)
+        i++;
+    if (i == n)
         return;
+    printf("%-12se.g. ", "");
+    ke__talk_quote(stdout, probes[i].prompt, 60);
+    printf(": ");
+    if (probes[i].before != NULL) {
+        ke__talk_quote(stdout, probes[i].before, 24);
+        printf(" -> ");
     }
+    ke__talk_quote(stdout, probes[i].after ? probes[i].after : "", 24);
+    putchar('\n');
 }
 
 static void print_probes(const char *what, const char *holds, const ke_probe_result *probes,

@@ -63,22 +63,31 @@ void ke_edit_trace_free(ke_ctx *cx, ke_edit_trace *trace)
     *trace = (ke_edit_trace){0};
 }
 
+typedef struct sink {
+    ke_ctx *cx;
+    ke__text text;
+    ke_status st;
+} sink;
+
 static int append(const char *data, size_t bytes, void *payload)
 {
-    void **to = payload;
-    return ke__text_add(to[0], to[1], data, bytes) == KE_OK ? 0 : -1;
+    sink *to = payload;
+    /* jansson goes on after a failure at an object's key: the first one counts. */
+    if (to->st == KE_OK)
+        to->st = ke__text_add(to->cx, &to->text, data, bytes);
+    return to->st == KE_OK ? 0 : -1;
 }
 
 ke_status ke__json_compact(ke_ctx *cx, char **out, const json_t *value)
 {
-    ke__text text = {0};
-    void *to[2] = {cx, &text};
+    sink to = {.cx = cx};
     int failed =
-        json_dump_callback(value, append, to, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    *out = failed ? NULL : text.data;
-    if (!failed)
+        json_dump_callback(value, append, &to, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    *out = to.text.data;
+    if (!failed && to.st == KE_OK)
         return KE_OK;
-    ke__free(cx, text.data);
+    ke__free(cx, to.text.data);
+    *out = NULL;
     return ke__fail(cx, KE_ENOMEM, NULL, "out of memory for JSON text");
 }
 

@@ -34,7 +34,7 @@ typedef enum ke__case_kind {
 } ke__case_kind;
 
 typedef struct ke__case {
-    const char *set;    /* "wiki_recent", ... */
+    const char *set; /* "wiki_recent", ... */
     ke__case_kind kind;
     size_t file, index; /* which of the files given; the record's place in it, from 0 */
     ke_fact fact;       /* subject, prompt, target, old answer; no probes */
@@ -62,39 +62,59 @@ typedef struct ke__cases {
     size_t n;
     ke__bad_record *bad; /* [n_bad], with skip_bad */
     size_t n_bad;
-    char (*sha256)[65];  /* [n_files] of the files */
+    char (*sha256)[65]; /* [n_files] of the files */
     size_t n_files;
     ke__fact_box box;
 } ke__cases;
 
 typedef struct ke__cases_opts {
-    const char *set;   /* NULL: recognised from the content; case ignored */
-    size_t limit;      /* of cases a file; 0: all */
-    uint64_t seed;     /* of what a set draws (ConvSent, Sanitation) */
-    bool skip_bad;     /* collect bad records instead of failing at the first */
-    bool retain_all;   /* Sanitation: all retain items instead of ten drawn */
+    const char *set; /* NULL: recognised from the content; case ignored */
+    size_t limit;    /* of records a file, the first ones; 0: all */
+    uint64_t seed;   /* of what a set draws (ConvSent, Sanitation) */
+    bool skip_bad;   /* collect bad records instead of failing at the first */
+    bool retain_all; /* Sanitation: all retain items instead of ten drawn */
 } ke__cases_opts;
 
 /* @retval KE_EFORMAT "FILE:LINE: record N: field ..." */
 KE_MUST_CHECK ke_status ke__cases_load(ke_ctx *cx, ke__cases *out, const char *const *files,
                                        size_t n_files, const ke__cases_opts *opts);
+/* The same of one file's text; `file` stands for it in messages, and no hash is made. */
+KE_MUST_CHECK ke_status ke__cases_parse(ke_ctx *cx, ke__cases *out, const char *file,
+                                        const char *text, size_t bytes,
+                                        const ke__cases_opts *opts);
 void ke__cases_free(ke_ctx *cx, ke__cases *cases);
 
-/* A row of the table of sets. */
+/* A list of records of a file with their places; ke__source below says which. */
+typedef struct ke__section {
+    const char *key; /* of the array in the file's object, else NULL */
+    json_t **items;  /* [n] */
+    ke__record *at;  /* [n] */
+    size_t n, room;
+} ke__section;
+/* A file as the reader of its set sees it: its records (one more than the limit, or all),
+ * and what an object holds beside them. */
+typedef struct ke__source {
+    ke__section records, beside;
+} ke__source;
+
+/* A row of the table of sets, in the order of the survey. */
 typedef struct ke__set {
-    const char *name;    /* permanent */
-    const char *title;   /* as the survey prints it: "WikiData_recent" */
-    const char *task;    /* "insertion", "modification", "erasure", "" */
+    const char *name;       /* permanent */
+    const char *title;      /* as the survey prints it: "WikiData_recent" */
+    const char *task;       /* "insertion", "modification", "erasure", "" */
+    const char *type;       /* the survey's word for the knowledge; "" */
+    size_t n_train, n_test; /* records as the survey counts them; 0: not in it */
     ke__case_kind kind;
-    bool portability;    /* the survey's table has that column for this set */
-    /* Whether a file's root (or its first record, of an array) is of this set; the first
-     * row that says so wins. */
-    bool (*recognise)(const json_t *root, const json_t *first);
-    /* Array of records in the root; NULL: the root itself. */
-    const json_t *(*records)(const json_t *root);
-    ke_status (*read)(ke_ctx *cx, ke__case *out, const json_t *record, const json_t *root,
-                      size_t index, const ke__record *at, const ke__cases_opts *opts,
-                      ke__fact_box *box);
+    bool portability; /* the survey's table has that column for this set */
+    /* Keys of the arrays of a file that is one object, for source->records and ->beside,
+     * the first that the file has counts; all NULL: the file is an array or lines. */
+    const char *records[2], *beside[2];
+    /* Whether a file is of this set, from its first record (or its object); the first row
+     * that says so wins. */
+    bool (*recognise)(const json_t *first);
+    /* source->records.items[index] as a case. */
+    ke_status (*read)(ke_ctx *cx, ke__case *out, const ke__source *source, size_t index,
+                      const ke__cases_opts *opts, ke__fact_box *box);
 } ke__set;
 const ke__set *ke__set_find(const char *name); /* case ignored; NULL if unknown */
 const ke__set *ke__set_at(size_t i);           /* NULL past the last */

@@ -27,31 +27,10 @@ typedef struct reader {
     size_t n_probes, probes_room;
 } reader;
 
-static const char *kind_of(const json_t *value)
-{
-    switch (json_typeof(value)) {
-    case JSON_OBJECT:
-        return "an object";
-    case JSON_ARRAY:
-        return "an array";
-    case JSON_STRING:
-        return "a string";
-    case JSON_INTEGER:
-    case JSON_REAL:
-        return "a number";
-    case JSON_TRUE:
-    case JSON_FALSE:
-        return "a boolean";
-    default:
-        return "null";
-    }
-}
-
 static ke_status wrong(const reader *r, const char *field, const char *expected,
                        const json_t *found)
 {
-    return ke__record_fail(r->cx, r->at, KE_EFORMAT, "field \"%s\": expected %s, found %s",
-                           field, expected, kind_of(found));
+    return ke__record_wrong(r->cx, r->at, field, expected, found);
 }
 
 /* The value of the first name that the record has, and that name; else NULL and names[0].
@@ -76,12 +55,7 @@ static bool blank(const char *text)
 
 static ke_status keep(const reader *r, const char **out, const char *text)
 {
-    char *copy = NULL;
-    ke_status st = ke__strdup(r->cx, &copy, text);
-    if (st == KE_OK)
-        st = ke__fact_box_take(r->cx, r->box, copy);
-    *out = st == KE_OK ? copy : NULL;
-    return st;
+    return ke__fact_box_text(r->cx, r->box, out, text);
 }
 
 /* A string; {"str": string} (CounterFact); or the first of a list of them, however deep
@@ -103,17 +77,16 @@ static ke_status first_text(const reader *r, const char **out, const char *field
     return KE_OK;
 }
 
-static ke_status need_text(const reader *r, const char **out, const json_t *record,
-                           names alternatives)
+static ke_status need_text(const reader *r, const char **out, const char **field,
+                           const json_t *record, names alternatives)
 {
-    const char *name;
-    const json_t *value = find(record, alternatives, &name);
+    const json_t *value = find(record, alternatives, field);
     if (!value)
-        return ke__record_fail(r->cx, r->at, KE_EFORMAT, "field \"%s\" is missing", name);
-    ke_status st = first_text(r, out, name, value);
+        return ke__record_fail(r->cx, r->at, KE_EFORMAT, "field \"%s\" is missing", *field);
+    ke_status st = first_text(r, out, *field, value);
     if (st == KE_OK && !*out)
         st = ke__record_fail(r->cx, r->at, KE_EFORMAT, "field \"%s\": the list is empty",
-                             name);
+                             *field);
     return st;
 }
 
@@ -259,34 +232,50 @@ static ke_status fill_prompt(const reader *r, const char **out, const char *prom
     return st;
 }
 
+const json_t *ke__fact_old(const json_t *record, const char **field)
+{
+    return find(record, old_names, field);
+}
+
+ke_status ke__fact_check_at(ke_ctx *cx, const ke_fact *fact, const ke__record *at,
+                            const char *const fields[3])
+{
+    static const char *const places[3] = {"subject", "prompt", "target"};
+    char why[sizeof cx->message];
+    size_t i = 0;
+    ke_status st = ke_fact_check(cx, fact);
+    if (st == KE_OK)
+        return st;
+    memcpy(why, cx->message, sizeof why);
+    while (i < 2 && strcmp(places[i], cx->where) != 0)
+        i++;
+    return ke__record_fail(cx, at, st, "field \"%s\": %s", fields[i], why);
+}
+
 static ke_status read_request(const reader *r, ke_fact *out, const json_t *request)
 {
     ke_status st = KE_OK;
-    const char *subject = NULL, *prompt = NULL, *target = NULL, *old = NULL, *name;
-    KE_TRY(need_text(r, &subject, request, subject_names));
-    KE_TRY(need_text(r, &prompt, request, prompt_names));
-    KE_TRY(need_text(r, &target, request, target_names));
-    const json_t *value = find(request, old_names, &name);
+    const char *subject = NULL, *prompt = NULL, *target = NULL, *old = NULL;
+    const char *fields[3], *old_field;
+    KE_TRY(need_text(r, &subject, &fields[0], request, subject_names));
+    KE_TRY(need_text(r, &prompt, &fields[1], request, prompt_names));
+    KE_TRY(need_text(r, &target, &fields[2], request, target_names));
+    const json_t *value = ke__fact_old(request, &old_field);
     if (value)
-        KE_TRY(first_text(r, &old, name, value));
+        KE_TRY(first_text(r, &old, old_field, value));
 
     KE_TRY(keep(r, &out->subject, subject));
     KE_TRY(fill_prompt(r, &out->prompt, prompt, subject));
     KE_TRY(keep(r, &out->target, target));
     if (old && !blank(old))
         KE_TRY(keep(r, &out->old_answer, old));
-    st = ke_fact_check(r->cx, out);
-    if (st != KE_OK) {
-        char why[sizeof r->cx->message];
-        memcpy(why, r->cx->message, sizeof why);
-        st = ke__record_fail(r->cx, r->at, st, "%s", why);
-    }
+    st = ke__fact_check_at(r->cx, out, r->at, fields);
 done:
     return st;
 }
 
-ke_status ke__fact_read(ke_ctx *cx, ke_fact *out, const json_t *record,
-                        const ke__record *at, ke__fact_box *box)
+static ke_status read_fact(ke_ctx *cx, ke_fact *out, const json_t *record,
+                           const ke__record *at, ke__fact_box *box, bool neighbours)
 {
     ke_status st = KE_OK;
     reader r = {.cx = cx, .at = at, .box = box};
@@ -294,13 +283,14 @@ ke_status ke__fact_read(ke_ctx *cx, ke_fact *out, const json_t *record,
     *out = (ke_fact){0};
     if (!json_is_object(record))
         return ke__record_fail(cx, at, KE_EFORMAT, "expected an object, found %s",
-                               kind_of(record));
+                               ke__json_kind(record));
     const json_t *rewrite = json_object_get(record, "requested_rewrite");
     if (rewrite && !json_is_object(rewrite))
         return wrong(&r, "requested_rewrite", "an object", rewrite);
     KE_TRY(read_request(&r, out, rewrite ? rewrite : record));
     KE_TRY(read_paraphrases(&r, record));
-    KE_TRY(read_neighbours(&r, record));
+    if (neighbours)
+        KE_TRY(read_neighbours(&r, record));
 
     out->n_paraphrases = r.n_paraphrases;
     out->n_neighbours = r.n_probes;
@@ -318,4 +308,16 @@ done:
     ke__free(cx, r.paraphrases);
     ke__free(cx, r.probes);
     return st;
+}
+
+ke_status ke__fact_read(ke_ctx *cx, ke_fact *out, const json_t *record,
+                        const ke__record *at, ke__fact_box *box)
+{
+    return read_fact(cx, out, record, at, box, true);
+}
+
+ke_status ke__fact_read_edit(ke_ctx *cx, ke_fact *out, const json_t *record,
+                             const ke__record *at, ke__fact_box *box)
+{
+    return read_fact(cx, out, record, at, box, false);
 }

@@ -23,6 +23,17 @@ done:
     return st;
 }
 
+ke_status ke__fact_box_text(ke_ctx *cx, ke__fact_box *box, const char **out,
+                            const char *text)
+{
+    char *copy = NULL;
+    ke_status st = ke__strdup(cx, &copy, text);
+    if (st == KE_OK)
+        st = ke__fact_box_take(cx, box, copy);
+    *out = st == KE_OK ? copy : NULL;
+    return st;
+}
+
 ke_status ke__record_fail(ke_ctx *cx, const ke__record *at, ke_status st,
                           const char *format, ...)
 {
@@ -39,19 +50,47 @@ ke_status ke__record_fail(ke_ctx *cx, const ke__record *at, ke_status st,
                     at->number, text);
 }
 
-typedef struct walk {
-    const char *text;
-    size_t bytes, at;
-    ke__record record;
-} walk;
-
-static void skip_space(walk *w)
+const char *ke__json_kind(const json_t *value)
 {
-    for (; w->at < w->bytes && strchr(" \t\r\n", w->text[w->at]) && w->text[w->at]; w->at++)
-        w->record.line += w->text[w->at] == '\n';
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+    case JSON_REAL:
+        return "a number";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "a boolean";
+    default:
+        return "null";
+    }
 }
 
-static bool skip_mark(walk *w, char mark)
+ke_status ke__record_wrong(ke_ctx *cx, const ke__record *at, const char *field,
+                           const char *expected, const json_t *found)
+{
+    return ke__record_fail(cx, at, KE_EFORMAT, "field \"%s\": expected %s, found %s", field,
+                           expected, ke__json_kind(found));
+}
+
+ke__walk ke__walk_begin(const char *file, const char *text, size_t bytes)
+{
+    size_t mark = bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    return (ke__walk){
+        .text = text, .bytes = bytes, .at = mark, .line = 1, .record = {file, 1, 0}};
+}
+
+static void skip_space(ke__walk *w)
+{
+    for (; w->at < w->bytes && strchr(" \t\r\n", w->text[w->at]) && w->text[w->at]; w->at++)
+        w->line += w->text[w->at] == '\n';
+}
+
+static bool skip_mark(ke__walk *w, char mark)
 {
     skip_space(w);
     if (w->at == w->bytes || w->text[w->at] != mark)
@@ -61,9 +100,11 @@ static bool skip_mark(walk *w, char mark)
 }
 
 /* The value at the walk's place; the walk moves past it. */
-static ke_status next_value(ke_ctx *cx, json_t **out, walk *w, size_t *lines)
+static ke_status next_value(ke_ctx *cx, ke__walk *w, json_t **out)
 {
     json_error_t error;
+    skip_space(w);
+    w->record.line = w->line;
     *out = json_loadb(w->text + w->at, w->bytes - w->at,
                       JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK, &error);
     if (!*out) {
@@ -75,58 +116,88 @@ static ke_status next_value(ke_ctx *cx, json_t **out, walk *w, size_t *lines)
                                error.column > 0 ? error.column : 1, error.text);
     }
     size_t end = w->at + (size_t)error.position;
-    *lines = 0;
     for (const char *c = w->text + w->at;
          (c = memchr(c, '\n', (size_t)(w->text + end - c))); c++)
-        ++*lines;
+        w->line++;
     w->at = end;
     return KE_OK;
 }
 
-static ke_status add_record(ke_ctx *cx, ke_facts *out, size_t *room, walk *w)
+/* Between two records of an array, or at its end. */
+static ke_status next_in_array(ke_ctx *cx, ke__walk *w)
 {
-    ke_status st = KE_OK;
-    json_t *value = NULL;
-    size_t lines = 0;
-
-    w->record.number++;
-    KE_TRY(next_value(cx, &value, w, &lines));
-    if (out->n == *room) {
-        *room = *room ? 2 * *room : 16;
-        KE_TRY(ke__resize(cx, &out->items, *room, sizeof *out->items));
+    w->ended = skip_mark(w, ']');
+    if (!w->ended && w->record.number > 0 && !skip_mark(w, ',')) {
+        w->record.line = w->line;
+        return ke__record_fail(
+            cx, &w->record, KE_EFORMAT, "after it: expected ',' or ']', found %s",
+            w->at == w->bytes ? "the end of the file" : "something else");
     }
-    KE_TRY(ke__fact_read(cx, &out->items[out->n], value, &w->record, out->owner));
-    out->n++;
-    w->record.line += lines;
-    KE_TRY(ke__check_cancel(cx));
-
-done:
-    json_decref(value);
-    return st;
+    if (!w->ended || w->inner)
+        return KE_OK;
+    skip_space(w);
+    return w->at == w->bytes
+               ? KE_OK
+               : ke__fail(cx, KE_EFORMAT, w->record.file,
+                          "%s:%zu: expected the end of the file after the array",
+                          w->record.file, w->line);
 }
 
-static ke_status add_array(ke_ctx *cx, ke_facts *out, size_t *room, walk *w)
+ke_status ke__walk_next(ke_ctx *cx, ke__walk *w, json_t **out)
+{
+    *out = NULL;
+    if (!w->begun)
+        w->array = skip_mark(w, '[');
+    w->begun = true;
+    if (w->array) {
+        ke_status st = w->ended ? KE_OK : next_in_array(cx, w);
+        if (st != KE_OK)
+            return st;
+    } else {
+        skip_space(w);
+        w->ended = w->at == w->bytes;
+    }
+    if (w->ended)
+        return KE_OK;
+    w->record.number++;
+    return next_value(cx, w, out);
+}
+
+ke_status ke__walk_enter(ke_ctx *cx, ke__walk *w, const char *key, bool *found)
 {
     ke_status st = KE_OK;
-    if (skip_mark(w, ']'))
-        goto end;
-    for (;;) {
-        skip_space(w);
-        KE_TRY(add_record(cx, out, room, w));
-        if (skip_mark(w, ']'))
-            break;
-        if (!skip_mark(w, ','))
-            return ke__record_fail(
-                cx, &w->record, KE_EFORMAT, "after it: expected ',' or ']', found %s",
-                w->at == w->bytes ? "the end of the file" : "something else");
+    json_t *name = NULL, *value = NULL;
+    size_t at = 0, line = 0; /* behind the '[' */
+
+    *found = false;
+    if (!skip_mark(w, '{') || skip_mark(w, '}'))
+        return KE_OK;
+    do {
+        KE_TRY(next_value(cx, w, &name));
+        if (!skip_mark(w, ':')) {
+            st = ke__record_fail(cx, &w->record, KE_EFORMAT, "expected ':' after a name");
+            goto done;
+        }
+        /* Of equal names the last counts, as it does for the JSON reader. */
+        if (json_is_string(name) && strcmp(json_string_value(name), key) == 0) {
+            *found = skip_mark(w, '[');
+            at = w->at;
+            line = w->line;
+            w->at -= *found;
+        }
+        KE_TRY(next_value(cx, w, &value));
+        json_decref(name);
+        json_decref(value);
+        name = value = NULL;
+    } while (skip_mark(w, ','));
+    if (*found) {
+        w->at = at;
+        w->line = line;
+        w->begun = w->array = w->inner = true;
     }
-end:
-    skip_space(w);
-    if (w->at < w->bytes)
-        st = ke__fail(cx, KE_EFORMAT, w->record.file,
-                      "%s:%zu: expected the end of the file after the array",
-                      w->record.file, w->record.line);
 done:
+    json_decref(name);
+    json_decref(value);
     return st;
 }
 
@@ -135,21 +206,30 @@ ke_status ke__facts_parse(ke_ctx *cx, ke_facts *out, const char *file, const cha
 {
     ke_status st = KE_OK;
     size_t room = 0;
-    walk w = {text, bytes, 0, {file, 1, 0}};
+    json_t *record = NULL;
+    ke__walk w = ke__walk_begin(file, text, bytes);
 
     *out = (ke_facts){0};
     KE_TRY(ke__alloc(cx, &out->owner, 1, sizeof(ke__fact_box)));
-    if (bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
-        w.at = 3;
-    if (skip_mark(&w, '['))
-        KE_TRY(add_array(cx, out, &room, &w));
-    else
-        for (skip_space(&w); w.at < w.bytes; skip_space(&w))
-            KE_TRY(add_record(cx, out, &room, &w));
+    for (;;) {
+        KE_TRY(ke__walk_next(cx, &w, &record));
+        if (!record)
+            break;
+        if (out->n == room) {
+            room = room ? 2 * room : 16;
+            KE_TRY(ke__resize(cx, &out->items, room, sizeof *out->items));
+        }
+        KE_TRY(ke__fact_read(cx, &out->items[out->n], record, &w.record, out->owner));
+        out->n++;
+        json_decref(record);
+        record = NULL;
+        KE_TRY(ke__check_cancel(cx));
+    }
     if (out->n == 0)
         st = ke__fail(cx, KE_EFORMAT, file,
                       "%s: no facts in it, expected at least one record", file);
 done:
+    json_decref(record);
     if (st != KE_OK)
         ke_facts_free(cx, out);
     return st;

@@ -25,9 +25,41 @@ typedef struct ke__record {
 ke_status ke__record_fail(ke_ctx *cx, const ke__record *at, ke_status st,
                           const char *format, ...) __attribute__((format(printf, 4, 5)));
 
+/* The same for a field that holds something else; "a number", as messages name a value. */
+ke_status ke__record_wrong(ke_ctx *cx, const ke__record *at, const char *field,
+                           const char *expected, const json_t *found);
+const char *ke__json_kind(const json_t *value);
+
+/* A copy of `text` that the box owns. */
+KE_MUST_CHECK ke_status ke__fact_box_text(ke_ctx *cx, ke__fact_box *box, const char **out,
+                                          const char *text);
+
 /* One record (docs/facts.md) as a fact whose strings `box` owns. */
 KE_MUST_CHECK ke_status ke__fact_read(ke_ctx *cx, ke_fact *out, const json_t *record,
                                       const ke__record *at, ke__fact_box *box);
+/* The same without its neighbours, which a benchmark reads by part. */
+KE_MUST_CHECK ke_status ke__fact_read_edit(ke_ctx *cx, ke_fact *out, const json_t *record,
+                                           const ke__record *at, ke__fact_box *box);
+/* The old answer of a record or request as it stands there, and the field; or NULL. */
+const json_t *ke__fact_old(const json_t *record, const char **field);
+/* ke_fact_check() of a record that names subject, prompt and target `fields`. */
+KE_MUST_CHECK ke_status ke__fact_check_at(ke_ctx *cx, const ke_fact *fact,
+                                          const ke__record *at,
+                                          const char *const fields[3]);
+
+/* A walk over the records of JSON text: an array, or values one after another. */
+typedef struct ke__walk {
+    const char *text;
+    size_t bytes, at, line;
+    bool begun, array, inner, ended;
+    ke__record record; /* the one taken last */
+} ke__walk;
+ke__walk ke__walk_begin(const char *file, const char *text, size_t bytes);
+/* The next record, the caller's; NULL past the last. */
+KE_MUST_CHECK ke_status ke__walk_next(ke_ctx *cx, ke__walk *w, json_t **out);
+/* From the beginning of a text that is one object: make the array at `key` the records. */
+KE_MUST_CHECK ke_status ke__walk_enter(ke_ctx *cx, ke__walk *w, const char *key,
+                                       bool *found);
 
 /* As ke_facts_load(), from memory; `file` stands for it in messages. */
 KE_MUST_CHECK ke_status ke__facts_parse(ke_ctx *cx, ke_facts *out, const char *file,

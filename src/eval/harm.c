@@ -88,6 +88,7 @@ static void measure_free(ke_ctx *cx, measure *m)
     ke__free(cx, m->out_rows);
 }
 
+/* Freed by measure_free(), also on failure. */
 static ke_status measure_new(ke_ctx *cx, measure *m, const ke_model *model, size_t chunk)
 {
     ke_status st = KE_OK;
@@ -104,8 +105,6 @@ static ke_status measure_new(ke_ctx *cx, measure *m, const ke_model *model, size
     KE_TRY(ke__alloc(cx, &m->next, chunk + 1, sizeof(int32_t)));
     KE_TRY(ke__alloc(cx, &m->out_rows, chunk + 1, sizeof(int32_t)));
 done:
-    if (st != KE_OK)
-        measure_free(cx, m);
     return st;
 }
 
@@ -115,7 +114,7 @@ static ke_status measure_chunk(ke_ctx *cx, measure *m, const ke_model *model,
                                sums *out)
 {
     ke_status st = KE_OK;
-    ke__seq seq = {m->ids, (uint32_t)n, 0};
+    ke__seq seq = {.ids = m->ids, .n = (uint32_t)n};
     ke__pass_in in = {.seqs = &seq, .n_seqs = 1, .out_rows = m->out_rows, .n_out = n};
 
     in.edits = before;

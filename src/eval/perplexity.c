@@ -25,6 +25,7 @@ static void batch_free(ke_ctx *cx, batch *b)
     ke__free(cx, b->seqs);
 }
 
+/* Freed by batch_free(), also on failure. */
 static ke_status batch_new(ke_ctx *cx, batch *b, const ke_model *model, size_t rows,
                            size_t n_seqs)
 {
@@ -37,8 +38,6 @@ static ke_status batch_new(ke_ctx *cx, batch *b, const ke_model *model, size_t r
     KE_TRY(ke__alloc(cx, &b->logprob, rows, sizeof *b->logprob));
     KE_TRY(ke__alloc(cx, &b->seqs, n_seqs, sizeof *b->seqs));
 done:
-    if (st != KE_OK)
-        batch_free(cx, b);
     return st;
 }
 
@@ -55,7 +54,8 @@ static size_t batch_fill(batch *b, ke__pass_in *in, ke_ids text, size_t at, size
         if (lead)
             ids[0] = bos;
         memcpy(ids + lead, text.ids + at, n * sizeof *ids);
-        b->seqs[in->n_seqs] = (ke__seq){ids, (uint32_t)(n + lead), (uint32_t)in->n_seqs};
+        b->seqs[in->n_seqs] =
+            (ke__seq){.ids = ids, .n = (uint32_t)(n + lead), .slot = (uint32_t)in->n_seqs};
         in->n_seqs++;
         for (size_t i = 0; i + 1 < n + lead; i++) {
             b->out_rows[in->n_out] = (int32_t)(row + i);

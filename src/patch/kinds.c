@@ -60,7 +60,9 @@ static int add_text(const char *data, size_t bytes, void *payload)
 {
     struct sink *sink = payload;
 
-    sink->st = ke__text_add(sink->cx, &sink->text, data, bytes);
+    /* jansson goes on after a failure at an object's key: the first one counts. */
+    if (sink->st == KE_OK)
+        sink->st = ke__text_add(sink->cx, &sink->text, data, bytes);
     return sink->st == KE_OK ? 0 : -1;
 }
 
@@ -69,7 +71,7 @@ ke_status ke__json_text(ke_ctx *cx, char **out, const json_t *json)
     struct sink sink = {.cx = cx};
 
     *out = NULL;
-    if (json_dump_callback(json, add_text, &sink, JSON_COMPACT) != 0) {
+    if (json_dump_callback(json, add_text, &sink, JSON_COMPACT) != 0 || sink.st != KE_OK) {
         ke__free(cx, sink.text.data);
         return sink.st != KE_OK ? sink.st
                                 : ke__fail(cx, KE_ENOMEM, NULL, "no memory for JSON");

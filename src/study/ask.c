@@ -162,7 +162,7 @@ static ke_status path_margin(ke_ctx *cx, float *out, const ke__run *run,
     for (size_t i = 0; i <= n; i++)
         rows[i] = (int32_t)(q->n_prompt - 1 + i);
 
-    ke__seq seq = {ids, (uint32_t)(q->n_prompt + n), 0};
+    ke__seq seq = {.ids = ids, .n = (uint32_t)(q->n_prompt + n)};
     KE_TRY(ke__pass_new(cx, &pass, model, NULL));
     KE_TRY(ke__pass_run(
         cx, pass,
@@ -234,7 +234,7 @@ static ke_status ask_batch(ke_ctx *cx, ke__verdict *out, const ke__run *run,
 {
     ke_status st = KE_OK;
     ke_generate_opts opts = KE_GENERATE_DEFAULT;
-    ke_ids prompts[BATCH], before[BATCH], targets[BATCH];
+    ke_ids prompts[BATCH] = {{0}}, before[BATCH] = {{0}}, targets[BATCH] = {{0}};
     ke_generated texts[BATCH] = {{0}};
     ke_score scores[BATCH] = {{0}};
 

@@ -60,9 +60,10 @@ static ke_status report_new(ke_ctx *cx, ke__run *run)
     KE_TRY(ke__alloc(cx, &r, 1, sizeof *r));
     run->report = r;
     KE_TRY(ke__alloc(cx, &r->facts, n, sizeof *r->facts));
-    for (; r->n_facts < n; r->n_facts++) {
-        const ke_fact *fact = &run->job->facts[r->n_facts];
-        ke_fact_report *f = &r->facts[r->n_facts];
+    r->n_facts = n;
+    for (size_t i = 0; i < n; i++) {
+        const ke_fact *fact = &run->job->facts[i];
+        ke_fact_report *f = &r->facts[i];
         KE_TRY(ke__strdup(cx, &f->subject, fact->subject));
         KE_TRY(ke__strdup(cx, &f->prompt, fact->prompt));
         KE_TRY(ke__strdup(cx, &f->target, fact->target));

@@ -242,9 +242,10 @@ ke_status ke__outputs_write(ke_ctx *cx, ke__run *run)
     KE_TRY(ke__patch_write(cx, &patch_out, patch));
     KE_TRY(ke__out_sync(cx, &patch_out, sha));
     KE_TRY(give_names(cx, run, &model_out, &patch_out));
-    if (run->output_path)
-        KE_TRY(ke__strdup(cx, &run->report->output, run->output_path));
-    KE_TRY(ke__strdup(cx, &run->report->patch, run->patch_path));
+    /* Nothing can fail from here on: the files are there. */
+    run->report->output = run->output_path;
+    run->report->patch = run->patch_path;
+    run->output_path = run->patch_path = NULL;
 done:
     if (!run->report->output)
         run->report->sha256_output[0] = '\0';

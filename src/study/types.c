@@ -1,4 +1,5 @@
 /* The type of edited tensors in the output: the smallest in which the facts hold firmly. */
+#include "base/utf8.h"
 #include "study/study.h"
 
 #include <math.h>
@@ -136,6 +137,13 @@ done:
     return st;
 }
 
+/* Bytes of a text's first line, or of as much as a message has room for. */
+static int shown(const char *text)
+{
+    size_t n = strcspn(text, "\r\n");
+    return (int)ke__utf8_prefix(text, n < 60 ? n : 60);
+}
+
 /* Why a fact does not hold in the values that the file gets; f->took is the ladder's view.
  */
 static ke_status reason_fact(ke_ctx *cx, const ke__run *run, ke_fact_report *f,
@@ -152,14 +160,14 @@ static ke_status reason_fact(ke_ctx *cx, const ke__run *run, ke_fact_report *f,
         return ke__format(
             cx, &f->reason,
             "it took, but does not hold with all edits in place and rounded to "
-            "%s: the model says \"%.60s\"",
-            name_of(run, t->type), said);
+            "%s: the model says \"%.*s\"",
+            name_of(run, t->type), shown(said), said);
     if (strncmp(said, target, n) == 0)
-        return ke__format(cx, &f->reason, "the answer goes on with the word: \"%.60s\"",
-                          said);
+        return ke__format(cx, &f->reason, "the answer goes on with the word: \"%.*s\"",
+                          shown(said), said);
     return ke__format(cx, &f->reason,
-                      "the model says \"%.60s\" (the target's first token has rank %u)",
-                      said, v->answer.target_rank);
+                      "the model says \"%.*s\" (the target's first token has rank %u)",
+                      shown(said), said, v->answer.target_rank);
 }
 
 ke_status ke__type_choose(ke_ctx *cx, ke__run *run)

@@ -1,6 +1,7 @@
 /* Whole jobs on a small random model: what is written, what is refused, what is left. */
 #include "base/file.h"
 #include "study/study.h"
+#include "support/oom.h"
 #include "support/scratch.h"
 #include "support/tiny_model.h"
 
@@ -443,6 +444,34 @@ static void an_interrupted_job_leaves_nothing(void **state)
     end(&b);
 }
 
+/* --- short memory
+ * ------------------------------------------------------------------------------ */
+
+/* To fail every allocation of a job takes too long; each thirteenth is in every step. A
+ * pattern that could not be compiled to machine code is interpreted: then the job succeeds.
+ */
+static void short_memory_leaves_nothing(void **state)
+{
+    bench b;
+    bool failed = true;
+    begin(&b, state, "f32");
+    for (long k = 0; failed; k += 13) {
+        oom o;
+        ke_ctx *cx = oom_ctx(&o, k);
+        ke_edit_report *r = NULL;
+        ke_status st = ke_edit_run(cx, &r, &b.job);
+        ke_edit_report_free(cx, r);
+        assert_int_equal(o.n_live, 0);
+        failed = o.n_calls > k;
+        assert_true(st == KE_OK || (failed && st == KE_ENOMEM));
+        assert_int_equal(scratch_count(state), st == KE_OK ? 3 : 1);
+        unlink(b.out);
+        unlink(b.patch);
+        ke_ctx_free(cx);
+    }
+    end(&b);
+}
+
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
 
 int main(void)
@@ -461,6 +490,7 @@ int main(void)
         IN_FOLDER(bad_jobs_are_named),
         IN_FOLDER(a_named_type_is_taken),
         IN_FOLDER(an_interrupted_job_leaves_nothing),
+        IN_FOLDER(short_memory_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
