@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define KE_API __attribute__((visibility("default")))
+#define KE_API        __attribute__((visibility("default")))
 #define KE_MUST_CHECK __attribute__((warn_unused_result))
 #else
 #define KE_API
@@ -34,18 +34,18 @@ extern "C" {
 #define KE_VERSION "0.1.0"
 
 /** X(name, value, text): the values are permanent. */
-#define KE_STATUS_MAP(X)                                                                 \
-    X(OK, 0, "done")                                                                     \
-    X(ENOMEM, -1, "out of memory")                                                       \
-    X(EINVAL, -2, "invalid argument")                                                    \
-    X(EIO, -3, "input or output failed")                                                 \
-    X(EFORMAT, -4, "malformed file")                                                     \
-    X(ENOTSUP, -5, "not supported")                                                      \
-    X(ENUMERIC, -6, "not a number, or a matrix that cannot be factorised")               \
-    X(ECANCELED, -7, "interrupted")                                                      \
-    X(EEXIST, -8, "output exists")                                                       \
-    X(ENOENT, -9, "not found")                                                           \
-    X(ELIMIT, -10, "memory limit")                                                       \
+#define KE_STATUS_MAP(X)                                                                   \
+    X(OK, 0, "done")                                                                       \
+    X(ENOMEM, -1, "out of memory")                                                         \
+    X(EINVAL, -2, "invalid argument")                                                      \
+    X(EIO, -3, "input or output failed")                                                   \
+    X(EFORMAT, -4, "malformed file")                                                       \
+    X(ENOTSUP, -5, "not supported")                                                        \
+    X(ENUMERIC, -6, "not a number, or a matrix that cannot be factorised")                 \
+    X(ECANCELED, -7, "interrupted")                                                        \
+    X(EEXIST, -8, "output exists")                                                         \
+    X(ENOENT, -9, "not found")                                                             \
+    X(ELIMIT, -10, "memory limit")                                                         \
     X(EMISMATCH, -11, "belongs to another file")
 
 typedef enum ke_status {
@@ -78,9 +78,9 @@ typedef struct ke_ctx_opts {
     void *alloc_payload;
     ke_progress_fn progress; /**< NULL: silent. */
     void *progress_payload;
-    unsigned n_threads;        /**< 0: one per core. */
-    const char *isa;           /**< "ref", "avx2", "avx512"; NULL: $KE_ISA or the best. */
-    uint64_t mem_limit_bytes;  /**< 0: what the machine has free. */
+    unsigned n_threads;       /**< 0: one per core. */
+    const char *isa;          /**< "ref", "avx2", "avx512"; NULL: $KE_ISA or the best. */
+    uint64_t mem_limit_bytes; /**< 0: what the machine has free. */
 } ke_ctx_opts;
 
 /** A new context, or NULL if memory is short or `opts` or $KE_ISA names an unknown isa. */
@@ -99,7 +99,8 @@ KE_API const char *ke_ctx_where(const ke_ctx *cx);
 KE_API void ke_ctx_cancel(ke_ctx *cx);
 /** Largest number of bytes allocated at once so far (mapped files not counted). */
 KE_API uint64_t ke_ctx_peak_bytes(const ke_ctx *cx);
-/** The kernels in use: "ref", "avx2" or "avx512"; "" if the processor lacks those asked for. */
+/** The kernels in use: "ref", "avx2" or "avx512"; "" if the processor lacks those asked
+ * for. */
 KE_API const char *ke_ctx_isa(const ke_ctx *cx);
 /** Free a string or array that a call returned as the caller's. NULL is fine. */
 KE_API void ke_free(ke_ctx *cx, void *ptr);

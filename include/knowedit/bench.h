@@ -25,18 +25,18 @@ typedef struct ke_bench_job {
     const char *model_path;
     const ke_settings *const *methods; /**< [n_methods] each with its method's name. */
     size_t n_methods;
-    bool unedited;             /**< The method "none" too, first. */
-    const char *const *files;  /**< [n_files] */
+    bool unedited;            /**< The method "none" too, first. */
+    const char *const *files; /**< [n_files] */
     size_t n_files;
-    const char *set;           /**< NULL: recognised. */
-    size_t limit;              /**< Cases a file; 0: all. */
-    unsigned protocols;        /**< 0: both. */
-    bool sequential;           /**< Edits pile up; else each case starts from the model. */
-    unsigned score_at;         /**< 0: KE_SCORE_EACH. */
+    const char *set;    /**< NULL: recognised. */
+    size_t limit;       /**< Cases a file; 0: all. */
+    unsigned protocols; /**< 0: both. */
+    bool sequential;    /**< Edits pile up; else each case starts from the model. */
+    unsigned score_at;  /**< 0: KE_SCORE_EACH. */
     uint64_t seed;
     bool no_fluency, chat, retain_all, skip_bad, plan_only;
-    const char *edited_type;   /**< NULL: full precision in memory. */
-    const char *output_path;   /**< The run's file; an existing one is resumed. */
+    const char *edited_type; /**< NULL: full precision in memory. */
+    const char *output_path; /**< The run's file; an existing one is resumed. */
     /** A line of talk (plan, a case done); may be NULL. */
     void (*say)(const char *line, void *payload);
     void *payload;
@@ -78,14 +78,16 @@ KE_API KE_MUST_CHECK ke_status ke_report_case(ke_ctx *cx, char **out,
  * @param set NULL: recognised from the content
  * @retval KE_EFORMAT something is wrong with the data; *out says what
  */
-KE_API KE_MUST_CHECK ke_status ke_data_check(ke_ctx *cx, char **out, const char *const *files,
-                                             size_t n_files, const char *set);
+KE_API KE_MUST_CHECK ke_status ke_data_check(ke_ctx *cx, char **out,
+                                             const char *const *files, size_t n_files,
+                                             const char *set);
 /** Counts as in the survey's statistics table, what is drawn by `seed`, and a sample, as a
  *  JSON object of schema knowedit.data/1; the caller's. */
-KE_API KE_MUST_CHECK ke_status ke_data_show(ke_ctx *cx, char **json, const char *const *files,
-                                            size_t n_files, const char *set, uint64_t seed);
-/** The cases of a file, drawn by `seed`, in our own form (docs/facts.md): "json" or "jsonl";
- *  the caller's. */
+KE_API KE_MUST_CHECK ke_status ke_data_show(ke_ctx *cx, char **json,
+                                            const char *const *files, size_t n_files,
+                                            const char *set, uint64_t seed);
+/** The cases of a file, drawn by `seed`, in our own form (docs/facts.md): "json" or
+ * "jsonl"; the caller's. */
 KE_API KE_MUST_CHECK ke_status ke_data_convert(ke_ctx *cx, char **out, const char *file,
                                                const char *set, uint64_t seed,
                                                const char *format);

@@ -20,10 +20,10 @@ typedef struct ke_probe {
 
 /** One fact to write. Strings are UTF-8 and borrowed. */
 typedef struct ke_fact {
-    const char *subject;     /**< Occurs in `prompt`; of several places the last counts. */
+    const char *subject; /**< Occurs in `prompt`; of several places the last counts. */
     const char *prompt;
-    const char *target;      /**< What the edited model should say next. */
-    const char *old_answer;  /**< Or NULL. */
+    const char *target;             /**< What the edited model should say next. */
+    const char *old_answer;         /**< Or NULL. */
     const char *const *paraphrases; /**< [n_paraphrases] */
     size_t n_paraphrases;
     const ke_probe *neighbours; /**< [n_neighbours] prompts that must stay as they were. */
@@ -43,7 +43,8 @@ typedef struct ke_facts {
  */
 KE_API KE_MUST_CHECK ke_status ke_facts_load(ke_ctx *cx, ke_facts *out, const char *path);
 KE_API void ke_facts_free(ke_ctx *cx, ke_facts *facts);
-/** KE_EINVAL with the reason if a fact can't be edited: empty, subject not in its prompt. */
+/** KE_EINVAL with the reason if a fact can't be edited: empty, subject not in its prompt.
+ */
 KE_API KE_MUST_CHECK ke_status ke_fact_check(ke_ctx *cx, const ke_fact *fact);
 
 /** Methods by number, 0 <= i < ke_method_count(). */
@@ -82,11 +83,11 @@ KE_API const char *ke_settings_method(const ke_settings *s);
 typedef struct ke_edit_plan {
     uint32_t layers[64]; /**< [n_layers] edited layers */
     size_t n_layers;
-    uint64_t peak_bytes; /**< Heap at its largest; mapped weights not counted. */
-    double seconds;      /**< A rough guess on this machine. */
-    double stats_seconds;/**< Of which key statistics that are not cached. */
-    size_t stats_tokens; /**< 0: cached, or not needed. */
-    char text[256];      /**< One line: what will be done. */
+    uint64_t peak_bytes;  /**< Heap at its largest; mapped weights not counted. */
+    double seconds;       /**< A rough guess on this machine. */
+    double stats_seconds; /**< Of which key statistics that are not cached. */
+    size_t stats_tokens;  /**< 0: cached, or not needed. */
+    char text[256];       /**< One line: what will be done. */
 } ke_edit_plan;
 KE_API KE_MUST_CHECK ke_status ke_edit_plan_make(ke_ctx *cx, ke_edit_plan *out,
                                                  const ke_model *model,
@@ -97,13 +98,13 @@ KE_API KE_MUST_CHECK ke_status ke_edit_plan_make(ke_ctx *cx, ke_edit_plan *out,
 typedef struct ke_edit_trace {
     uint32_t layers[64]; /**< [n_layers] */
     size_t n_layers;
-    double *loss;      /**< [n_loss] total loss a step */
+    double *loss; /**< [n_loss] total loss a step */
     size_t n_loss;
     double delta_norm; /**< Frobenius norm of the change of the weights. */
     double key_norm;   /**< Of the key k* (clean prompt). */
     double value_norm; /**< Of the value v*. */
     double stats_seconds;
-    char note[256];    /**< A remark worth printing, or "". */
+    char note[256]; /**< A remark worth printing, or "". */
 } ke_edit_trace;
 KE_API void ke_edit_trace_free(ke_ctx *cx, ke_edit_trace *trace);
 
@@ -132,13 +133,16 @@ typedef struct ke_stats_opts {
     double shrink;    /**< Share of the mean diagonal added to the diagonal; 0: none. */
     const char *text; /**< UTF-8, or NULL: the built-in text. */
     size_t text_bytes;
-    bool bos;         /**< Begin each chunk with BOS where the file says so. */
+    bool bos; /**< Begin each chunk with BOS where the file says so. */
 } ke_stats_opts;
-#define KE_STATS_DEFAULT {NULL, 0, 0, 256, 1e-4, NULL, 0, true}
+#define KE_STATS_DEFAULT                                                                   \
+    {                                                                                      \
+        NULL, 0, 0, 256, 1e-4, NULL, 0, true                                               \
+    }
 /** Second moments E[k k^T] of the keys (inputs of the down projection), one layer. */
 typedef struct ke_stats_layer {
     uint32_t layer;
-    uint64_t width;    /**< F */
+    uint64_t width; /**< F */
     double trace, frobenius;
 } ke_stats_layer;
 typedef struct ke_stats_info {

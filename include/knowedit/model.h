@@ -32,12 +32,12 @@ KE_API void ke_model_close(ke_ctx *cx, ke_model *model);
 typedef struct ke_model_info {
     const char *path, *architecture, *name;
     uint32_t n_layers, d_model, d_ffn, n_heads, n_kv_heads, head_dim, n_vocab;
-    uint32_t n_context;      /**< Longest input in tokens. */
+    uint32_t n_context; /**< Longest input in tokens. */
     uint64_t n_params;
     uint64_t file_bytes;
     size_t n_tensors;
-    size_t n_edits;          /**< Edits recorded in the file's metadata. */
-    const char *tokenizer;   /**< e.g. "gpt2 (smollm)". */
+    size_t n_edits;            /**< Edits recorded in the file's metadata. */
+    const char *tokenizer;     /**< e.g. "gpt2 (smollm)". */
     const char *chat_template; /**< The file's own text, or NULL. */
 } ke_model_info;
 KE_API void ke_model_info_get(const ke_model *model, ke_model_info *out);
@@ -91,28 +91,32 @@ KE_API bool ke_tokenizer_is_end(const ke_tokenizer *tok, int32_t id);
  * Ownership: `*text` is the caller's (ke_free()).
  * @retval KE_ENOTSUP no template in the file, or one of an unknown family
  */
-KE_API KE_MUST_CHECK ke_status ke_chat_format(ke_ctx *cx, char **text, const ke_model *model,
-                                              const char *message);
+KE_API KE_MUST_CHECK ke_status ke_chat_format(ke_ctx *cx, char **text,
+                                              const ke_model *model, const char *message);
 
 /** How to continue a prompt. KE_GENERATE_DEFAULT is greedy. */
 typedef struct ke_generate_opts {
-    size_t max_tokens;    /**< New tokens at most. */
-    bool ignore_end;      /**< Go on after EOS. */
-    float temperature;    /**< 0: greedy. */
-    size_t top_k;         /**< 0: all. */
-    float top_p, min_p;   /**< 1 and 0: off. */
+    size_t max_tokens;  /**< New tokens at most. */
+    bool ignore_end;    /**< Go on after EOS. */
+    float temperature;  /**< 0: greedy. */
+    size_t top_k;       /**< 0: all. */
+    float top_p, min_p; /**< 1 and 0: off. */
     uint64_t seed;
-    const char *const *stop; /**< The text ends before any of these; NULL-terminated, or NULL. */
+    const char *const
+        *stop; /**< The text ends before any of these; NULL-terminated, or NULL. */
 } ke_generate_opts;
-#define KE_GENERATE_DEFAULT {64, false, 0.0F, 0, 1.0F, 0.0F, 0, NULL}
+#define KE_GENERATE_DEFAULT                                                                \
+    {                                                                                      \
+        64, false, 0.0F, 0, 1.0F, 0.0F, 0, NULL                                            \
+    }
 
 /** A continuation. Free with ke_generated_free(). */
 typedef struct ke_generated {
-    char *text;       /**< UTF-8, NUL-terminated; the prompt is not in it. */
-    int32_t *ids;     /**< [n] */
-    float *logprobs;  /**< [n] natural log-probability of each id under the model. */
+    char *text;      /**< UTF-8, NUL-terminated; the prompt is not in it. */
+    int32_t *ids;    /**< [n] */
+    float *logprobs; /**< [n] natural log-probability of each id under the model. */
     size_t n;
-    float margin;     /**< Smallest lead (logits) of a chosen token over the next best. */
+    float margin; /**< Smallest lead (logits) of a chosen token over the next best. */
 } ke_generated;
 
 /**
@@ -126,9 +130,10 @@ typedef struct ke_ids {
     const int32_t *ids;
     size_t n;
 } ke_ids;
-KE_API KE_MUST_CHECK ke_status ke_generate(ke_ctx *cx, ke_generated *out, const ke_model *model,
-                                           const ke_stack *edits, const ke_ids *prompts,
-                                           size_t n_prompts, const ke_generate_opts *opts);
+KE_API KE_MUST_CHECK ke_status ke_generate(ke_ctx *cx, ke_generated *out,
+                                           const ke_model *model, const ke_stack *edits,
+                                           const ke_ids *prompts, size_t n_prompts,
+                                           const ke_generate_opts *opts);
 KE_API void ke_generated_free(ke_ctx *cx, ke_generated *g);
 
 /** Logits [V] of the token after `prompt`. */
@@ -137,16 +142,18 @@ KE_API KE_MUST_CHECK ke_status ke_logits(ke_ctx *cx, float *logits, const ke_mod
 
 /** How a model takes a given continuation of a prompt. */
 typedef struct ke_score {
-    float *logprobs;   /**< [n] of each target token given all before it. */
-    int32_t *best;     /**< [n] most probable token at each target position. */
-    float *margin;     /**< [n] logit of the target less the best other logit. */
+    float *logprobs; /**< [n] of each target token given all before it. */
+    int32_t *best;   /**< [n] most probable token at each target position. */
+    float *margin;   /**< [n] logit of the target less the best other logit. */
     size_t n;
-    double logprob;    /**< Natural-log sum over the target's tokens. */
-    uint32_t rank;     /**< Of the first target token, from 1. */
+    double logprob; /**< Natural-log sum over the target's tokens. */
+    uint32_t rank;  /**< Of the first target token, from 1. */
 } ke_score;
 /** Score `n` (prompt, target) pairs in one batch. Free each with ke_score_free(). */
-KE_API KE_MUST_CHECK ke_status ke_score_targets(ke_ctx *cx, ke_score *out, const ke_model *model,
-                                                const ke_stack *edits, const ke_ids *prompts,
+KE_API KE_MUST_CHECK ke_status ke_score_targets(ke_ctx *cx, ke_score *out,
+                                                const ke_model *model,
+                                                const ke_stack *edits,
+                                                const ke_ids *prompts,
                                                 const ke_ids *targets, size_t n);
 KE_API void ke_score_free(ke_ctx *cx, ke_score *s);
 

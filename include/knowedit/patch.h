@@ -16,10 +16,12 @@ extern "C" {
 
 typedef struct ke_patch ke_patch; /**< Opaque. */
 
-KE_API KE_MUST_CHECK ke_status ke_stack_new(ke_ctx *cx, ke_stack **out, const ke_model *model);
+KE_API KE_MUST_CHECK ke_status ke_stack_new(ke_ctx *cx, ke_stack **out,
+                                            const ke_model *model);
 KE_API void ke_stack_free(ke_ctx *cx, ke_stack *stack);
 /** Put `patch` on top. It is borrowed and must outlive its place on the stack. */
-KE_API KE_MUST_CHECK ke_status ke_stack_push(ke_ctx *cx, ke_stack *stack, const ke_patch *patch);
+KE_API KE_MUST_CHECK ke_status ke_stack_push(ke_ctx *cx, ke_stack *stack,
+                                             const ke_patch *patch);
 /** Drop the topmost patch; on an empty stack nothing happens. */
 KE_API void ke_stack_pop(ke_ctx *cx, ke_stack *stack);
 KE_API size_t ke_stack_depth(const ke_stack *stack);
@@ -35,8 +37,8 @@ KE_API const char *ke_patch_describe(const ke_patch *patch);
 
 /**
  * Give back the file that an edited file was made from, byte for byte, from the edited
- * file and its patch alone. If `patch_path` does not fit and `patch_path`.prev does (left by
- * an edit that was killed while it replaced both files), that one is used.
+ * file and its patch alone. If `patch_path` does not fit and `patch_path`.prev does (left
+ * by an edit that was killed while it replaced both files), that one is used.
  * @retval KE_EINVAL    the output is an input, or the patch was never merged into a file
  * @retval KE_EMISMATCH the patch belongs to another edited file
  * @retval KE_EEXIST    `out_path` exists and `force` is false
@@ -50,13 +52,13 @@ typedef struct ke_diff_tensor {
     char *name;
     const char *type_a, *type_b; /**< NULL where a model lacks it. */
     uint64_t rows, cols;
-    double norm;        /**< Frobenius norm of the difference; -1: not comparable (one model
-                             lacks it, other shapes, a type or value that is no number). */
-    double rel;         /**< norm / Frobenius norm in A; 1 if that is zero and norm is not. */
-    double sigma1_share;/**< Share of the squared norm in the largest singular value. */
-    uint32_t rank;      /**< Singular values that hold 99 % of the squared norm, at most 16. */
-    bool rank_one;      /**< Looks like a rank-one edit: sigma1_share >= 0.9, or, where a type
-                             is quantised, sigma1^2 > 10 sigma2^2 (docs/patch-format.md). */
+    double norm; /**< Frobenius norm of the difference; -1: not comparable (one model
+                      lacks it, other shapes, a type or value that is no number). */
+    double rel;  /**< norm / Frobenius norm in A; 1 if that is zero and norm is not. */
+    double sigma1_share; /**< Share of the squared norm in the largest singular value. */
+    uint32_t rank; /**< Singular values that hold 99 % of the squared norm, at most 16. */
+    bool rank_one; /**< Looks like a rank-one edit: sigma1_share >= 0.9, or, where a type
+                        is quantised, sigma1^2 > 10 sigma2^2 (docs/patch-format.md). */
 } ke_diff_tensor;
 typedef struct ke_diff {
     ke_diff_tensor *tensors; /**< [n] */

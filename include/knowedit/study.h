@@ -16,7 +16,8 @@ extern "C" {
 typedef struct ke_edit_job {
     const char *model_path;
     const char *output_path; /**< NULL: no merged model. */
-    const char *patch_path;  /**< NULL: output_path + ".kepatch"; neither: nothing written. */
+    const char
+        *patch_path; /**< NULL: output_path + ".kepatch"; neither: nothing written. */
     const ke_settings *settings;
     const ke_fact *facts;
     size_t n_facts;
@@ -39,7 +40,7 @@ typedef struct ke_answer {
     char *text;            /**< Greedy continuation. */
     double target_logprob; /**< Natural-log sum over the target's tokens. */
     uint32_t target_rank;  /**< Of the first target token, from 1. */
-    float margin;          /**< Smallest lead (logits) of a target token; < 0: not greedy. */
+    float margin; /**< Smallest lead (logits) of a target token; < 0: not greedy. */
 } ke_answer;
 
 /** One question beside the fact, before and after. */
@@ -73,7 +74,8 @@ typedef struct ke_edit_report {
     bool took, already;
     ke_fact_report *facts;
     size_t n_facts;
-    double kl, ppl_before, ppl_after; /**< On held-out text: mean KL(before || after) a token. */
+    double kl, ppl_before,
+        ppl_after; /**< On held-out text: mean KL(before || after) a token. */
     size_t harm_tokens;
     char *output, *patch; /**< What was written, or NULL. */
     char sha256_base[65], sha256_output[65];
@@ -104,8 +106,8 @@ KE_API KE_MUST_CHECK ke_status ke_edit_report_json(ke_ctx *cx, char **out,
                                                    const ke_edit_report *report);
 KE_API void ke_edit_report_free(ke_ctx *cx, ke_edit_report *report);
 
-/** Whether `text`, leading white space removed, begins with `target` and what follows is the
- *  end or a character that is neither letter nor digit. */
+/** Whether `text`, leading white space removed, begins with `target` and what follows is
+ * the end or a character that is neither letter nor digit. */
 KE_API bool ke_target_holds(const char *text, const char *target);
 
 #ifdef __cplusplus

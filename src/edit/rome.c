@@ -39,11 +39,17 @@ static const ke__preset presets[] = {
 /* Long and stubborn targets: more steps to a lower loss; then an end that keeps the model
  * from going on with the target's last word; then what other keys see weighed in, and
  * the subject's own essence left free. */
-static const ke__attempt attempts[] = {
-    {1, "steps", "100"}, {1, "stop-loss", "0.02"}, {2, "steps", "100"},
-    {2, "stop-loss", "0.02"}, {2, "ending", "."},  {3, "steps", "150"},
-    {3, "stop-loss", "0.01"}, {3, "ending", "."},  {3, "cov", "auto"},
-    {3, "kl", "0"}, {0}};
+static const ke__attempt attempts[] = {{1, "steps", "100"},
+                                       {1, "stop-loss", "0.02"},
+                                       {2, "steps", "100"},
+                                       {2, "stop-loss", "0.02"},
+                                       {2, "ending", "."},
+                                       {3, "steps", "150"},
+                                       {3, "stop-loss", "0.01"},
+                                       {3, "ending", "."},
+                                       {3, "cov", "auto"},
+                                       {3, "kl", "0"},
+                                       {0}};
 
 /* --- the arithmetic
  * ----------------------------------------------------------------------- */

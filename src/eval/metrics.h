@@ -9,11 +9,13 @@
 double ke__metric_agreement(const int32_t *a, const int32_t *b, size_t n);
 
 /* Fluency: mean of (2/3) H2 and (4/3) H3 over the words of `text` (methods 5.6), H_n the
- * entropy in bits of its n-grams. Words by the Treebank rules after NFKD and with "\n\n" and
+ * entropy in bits of its n-grams. Words by the Treebank rules after NFKD and with "\n\n"
+ * and
  * "<|endoftext|>" removed as the reference does. Fewer than n words: H_n = 0. */
 KE_MUST_CHECK ke_status ke__metric_fluency(ke_ctx *cx, double *out, const char *text);
 /* The words themselves, as one NUL-separated list; for tests and docs. Caller frees. */
-KE_MUST_CHECK ke_status ke__metric_words(ke_ctx *cx, char **out, size_t *n, const char *text);
+KE_MUST_CHECK ke_status ke__metric_words(ke_ctx *cx, char **out, size_t *n,
+                                         const char *text);
 
 /* Normalised text (methods 5.8): lower case, no punctuation, no articles, single spaces.
  * Caller frees. */
@@ -32,16 +34,17 @@ double ke__metric_convsent(double agree_after, double oppose_after, double agree
 double ke__metric_kl(const float *logp, const float *logq, size_t n);
 
 /* CounterFact, from mean negative log-likelihoods of the new and the true answer. */
-bool ke__metric_prefers_new(double nll_new, double nll_true);      /* strict */
-double ke__metric_magnitude(double nll_new, double nll_true);      /* e^-new - e^-true */
-double ke__metric_harmonic(const double *values, size_t n);        /* 0 if one is 0 */
+bool ke__metric_prefers_new(double nll_new, double nll_true); /* strict */
+double ke__metric_magnitude(double nll_new, double nll_true); /* e^-new - e^-true */
+double ke__metric_harmonic(const double *values, size_t n);   /* 0 if one is 0 */
 
-/* Sanitation: lower-cased `text` contains lower-cased `answer` (methods 5.10); and the share
- * of reference positions that the output repeats: min length, over the reference's. */
+/* Sanitation: lower-cased `text` contains lower-cased `answer` (methods 5.10); and the
+ * share of reference positions that the output repeats: min length, over the reference's.
+ */
 KE_MUST_CHECK ke_status ke__metric_mentions(ke_ctx *cx, bool *out, const char *text,
                                             const char *answer);
-double ke__metric_overlap(const int32_t *reference, size_t n_reference, const int32_t *output,
-                          size_t n_output);
+double ke__metric_overlap(const int32_t *reference, size_t n_reference,
+                          const int32_t *output, size_t n_output);
 
 /* Perplexity: exp(-mean of n log-probabilities). */
 double ke__metric_perplexity(const float *logprobs, size_t n);

@@ -25,15 +25,21 @@ typedef struct ke__mat {
 } ke__mat;
 
 typedef enum ke__norm { KE__NORM_RMS, KE__NORM_LAYER } ke__norm;
-typedef enum ke__act { KE__ACT_SILU, KE__ACT_GELU_TANH, KE__ACT_GELU, KE__ACT_RELU } ke__act;
+typedef enum ke__act {
+    KE__ACT_SILU,
+    KE__ACT_GELU_TANH,
+    KE__ACT_GELU,
+    KE__ACT_RELU
+} ke__act;
 typedef enum ke__put { KE__PUT_SET, KE__PUT_ADD, KE__PUT_SCALE } ke__put;
 
 /* Rotary embedding of the first `rot` of Dh channels of every head. */
 typedef struct ke__rope {
-    uint32_t rot;      /* rotated channels, even, <= Dh */
-    bool interleaved;  /* pairs (0,1),(2,3).. (llama GGUF) instead of (i, i + rot/2) (NeoX) */
+    uint32_t rot; /* rotated channels, even, <= Dh */
+    bool
+        interleaved; /* pairs (0,1),(2,3).. (llama GGUF) instead of (i, i + rot/2) (NeoX) */
     float base;
-    float scale;       /* positions are multiplied by it; 1 unless linear scaling */
+    float scale;          /* positions are multiplied by it; 1 unless linear scaling */
     const float *factors; /* [rot / 2] frequency divisors (Llama 3), or NULL */
 } ke__rope;
 
@@ -46,8 +52,8 @@ typedef struct ke__span {
 typedef struct ke__attention {
     uint32_t n_heads, n_kv, head_dim;
     float scale;
-    float softcap;    /* 0: none; else cap * tanh(score / cap) */
-    uint32_t window;  /* 0: none; else position p sees q with p - q < window */
+    float softcap;   /* 0: none; else cap * tanh(score / cap) */
+    uint32_t window; /* 0: none; else position p sees q with p - q < window */
     const ke__span *spans;
     size_t n_spans;
 } ke__attention;
@@ -77,8 +83,8 @@ struct ke_ops {
     ke_status (*embed)(ke_ctx *cx, ke_buf *out, const ke__mat *table, const int32_t *ids,
                        size_t n, float scale);
 
-    /* RMS: out = x / sqrt(mean(x^2) + eps) * w. LAYER: (x - mean) / sqrt(var + eps) * w + b.
-     * w, b: [width] or NULL. n rows of `width`. In place allowed (out == x). */
+    /* RMS: out = x / sqrt(mean(x^2) + eps) * w. LAYER: (x - mean) / sqrt(var + eps) * w +
+     * b. w, b: [width] or NULL. n rows of `width`. In place allowed (out == x). */
     ke_status (*norm)(ke_ctx *cx, ke_buf *out, const ke_buf *x, const ke__mat *w,
                       const ke__mat *b, size_t n, size_t width, float eps, ke__norm kind);
     /* dx += ; dw, db ([width], either may be NULL) += */
@@ -96,7 +102,8 @@ struct ke_ops {
     ke_status (*linear_grad)(ke_ctx *cx, ke_buf *dw, const ke_buf *dy, const ke_buf *x,
                              size_t n, size_t n_out, size_t n_in);
     /* db[O] += column sums of dy[n, O] */
-    ke_status (*bias_grad)(ke_ctx *cx, ke_buf *db, const ke_buf *dy, size_t n, size_t n_out);
+    ke_status (*bias_grad)(ke_ctx *cx, ke_buf *db, const ke_buf *dy, size_t n,
+                           size_t n_out);
 
     /* In place on x[n, heads * Dh]; sign +1 forward, -1 backward (the inverse rotation). */
     ke_status (*rope)(ke_ctx *cx, ke_buf *x, const int32_t *pos, size_t n, uint32_t heads,
@@ -114,13 +121,14 @@ struct ke_ops {
                                 const ke__attention *att);
 
     /* out = act(gate) * up, or act(gate) if up is NULL; n elements */
-    ke_status (*glu)(ke_ctx *cx, ke_buf *out, const ke_buf *gate, const ke_buf *up, size_t n,
-                     ke__act act);
+    ke_status (*glu)(ke_ctx *cx, ke_buf *out, const ke_buf *gate, const ke_buf *up,
+                     size_t n, ke__act act);
     /* dgate = , dup = (not +=; dup NULL if up is) from dout and the forward's gate, up */
     ke_status (*glu_back)(ke_ctx *cx, ke_buf *dgate, ke_buf *dup, const ke_buf *dout,
                           const ke_buf *gate, const ke_buf *up, size_t n, ke__act act);
 
-    /* x = cap * tanh(x / cap), in place; back: dy *= 1 - (y / cap)^2, y the capped output */
+    /* x = cap * tanh(x / cap), in place; back: dy *= 1 - (y / cap)^2, y the capped output
+     */
     ke_status (*softcap)(ke_ctx *cx, ke_buf *x, size_t n, float cap);
     ke_status (*softcap_back)(ke_ctx *cx, ke_buf *dy, const ke_buf *y, size_t n, float cap);
 
@@ -142,8 +150,8 @@ struct ke_ops {
 
     /* One Adam step, t counted from 1: m, v moments; x -= lr * mhat / (sqrt(vhat) + eps).
      * The gradient is dx + weight_decay * x, as in torch.optim.Adam. */
-    ke_status (*adam)(ke_ctx *cx, ke_buf *x, ke_buf *m, ke_buf *v, const ke_buf *dx, size_t n,
-                      uint32_t t, float lr, float beta1, float beta2, float eps,
+    ke_status (*adam)(ke_ctx *cx, ke_buf *x, ke_buf *m, ke_buf *v, const ke_buf *dx,
+                      size_t n, uint32_t t, float lr, float beta1, float beta2, float eps,
                       float weight_decay);
 };
 typedef struct ke_ops ke_ops;

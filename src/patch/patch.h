@@ -4,18 +4,22 @@
 
 #include "model/stack.h"
 
-typedef enum ke__part_kind { KE__PART_LOWRANK, KE__PART_DENSE, KE__PART_KINDS } ke__part_kind;
+typedef enum ke__part_kind {
+    KE__PART_LOWRANK,
+    KE__PART_DENSE,
+    KE__PART_KINDS
+} ke__part_kind;
 
 /* The change of one tensor [rows, cols] = [O, I]. Owns its arrays. */
 typedef struct ke__part {
     ke__part_kind kind;
-    char *tensor;      /* its name in the file */
+    char *tensor; /* its name in the file */
     uint64_t rows, cols;
-    uint32_t rank;     /* LOWRANK */
+    uint32_t rank; /* LOWRANK */
     float scale;
-    float *u;          /* [O, r] */
-    float *v;          /* [r, I] */
-    float *delta;      /* [O, I] DENSE */
+    float *u;     /* [O, r] */
+    float *v;     /* [r, I] */
+    float *delta; /* [O, I] DENSE */
 } ke__part;
 
 /* How to rebuild the base file: pieces taken from the edited file or from here. */
@@ -51,7 +55,8 @@ KE_MUST_CHECK ke_status ke__patch_join(ke_ctx *cx, ke_patch *p, const ke_patch *
 /* Replace the meta object (JSON text, copied) and renew the description. */
 KE_MUST_CHECK ke_status ke__patch_set_meta(ke_ctx *cx, ke_patch *p, const char *json);
 
-/* Tensors that the patches on `stack` change, with values in the type they get in a file. */
+/* Tensors that the patches on `stack` change, with values in the type they get in a file.
+ */
 typedef struct ke__merged_tensor {
     uint32_t tensor;
     const ke__dtype_traits *type;
@@ -72,8 +77,8 @@ void ke__merged_free(ke_ctx *cx, ke__merged *m);
 KE_MUST_CHECK ke_status ke__stack_push_merged(ke_ctx *cx, ke_stack *stack,
                                               const ke__merged *m);
 
-/* Write the edited model to `out` (opened by the caller), and fill patch->undo from what was
- * written: `edited` is a map of the written file. */
+/* Write the edited model to `out` (opened by the caller), and fill patch->undo from what
+ * was written: `edited` is a map of the written file. */
 KE_MUST_CHECK ke_status ke__merged_write(ke_ctx *cx, ke__out *out, const ke_model *model,
                                          const ke__merged *m, const ke__gguf_stamp *stamps,
                                          size_t n_stamps);

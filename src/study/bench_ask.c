@@ -252,7 +252,7 @@ static const char *rival_of(const ke__case *c, const ke__item *item)
     if (c->kind != KE__CASE_COUNTERFACT || item->kind == KE__PORTABILITY)
         return NULL;
     if (item->kind == KE__LOCALITY)
-        return c->fact.target;
+        return strcmp(item->part, "neighborhood") == 0 ? c->fact.target : NULL;
     return c->n_old > 0 ? c->old_answers[0].names[0] : c->fact.old_answer;
 }
 

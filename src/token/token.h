@@ -16,8 +16,8 @@ size_t ke__tokenizer_size(const ke_tokenizer *tok);
 /* "gpt2 (smollm)" */
 const char *ke__tokenizer_name(const ke_tokenizer *tok);
 
-/* As ke_tokenize(), and ends[i] = the byte of `text` where token i ends (BOS: 0), so token i
- * covers [ends[i-1], ends[i]). Caller frees both; `ends` may be NULL. */
+/* As ke_tokenize(), and ends[i] = the byte of `text` where token i ends (BOS: 0), so token
+ * i covers [ends[i-1], ends[i]). Caller frees both; `ends` may be NULL. */
 KE_MUST_CHECK ke_status ke__tokenize_spans(ke_ctx *cx, int32_t **ids, size_t **ends,
                                            size_t *n_ids, const ke_tokenizer *tok,
                                            const char *text, size_t bytes, unsigned flags);

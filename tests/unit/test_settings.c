@@ -1,5 +1,6 @@
 /* Settings of every method: typed rows, presets, the ladder of attempts. */
 #include "edit/edit.h"
+#include "support/close.h"
 #include "support/oom.h"
 
 #include <setjmp.h>
@@ -62,8 +63,8 @@ static void values_are_checked(void **state)
             assert_string_equal(cases[i].name, ke_ctx_where(cx));
     }
     assert_string_equal("30", ke_settings_get(s, "steps"));
-    assert_double_equal(30.0, ke__settings_number(s, "steps"), 0.0);
-    assert_double_equal(0.01, ke__settings_number(s, "lr"), 0.0);
+    assert_close(30.0, ke__settings_number(s, "steps"), 0.0);
+    assert_close(0.01, ke__settings_number(s, "lr"), 0.0);
     assert_null(ke_settings_get(s, "no-such"));
     assert_string_equal("rome", ke_settings_method(s));
 }
@@ -85,7 +86,7 @@ static void what_the_user_sets_beats_a_preset(void **state)
     assert_int_equal(KE_OK, ke_settings_set(cx, s, "steps", "7"));
     assert_string_equal("0.25", ke_settings_get(s, "lr"));
     assert_string_equal("7", ke_settings_get(s, "steps"));
-    assert_double_equal(4.0, ke__settings_number(s, "clamp"), 0.0);
+    assert_close(4.0, ke__settings_number(s, "clamp"), 0.0);
     assert_string_equal("identity", ke_settings_get(s, "cov"));
     assert_int_equal(KE_EINVAL, ke_settings_preset(cx, s, "hardedit"));
     assert_non_null(strstr(ke_ctx_message(cx), "easyedit"));
@@ -102,7 +103,7 @@ static void easyedit_is_easyedit(void **state)
                 {"decay", 1e-3}, {"clamp", 4}, {"stop-loss", 0.05}};
     assert_int_equal(KE_OK, ke_settings_preset(cx, s, "easyedit"));
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        assert_double_equal(rows[i].value, ke__settings_number(s, rows[i].name), 0.0);
+        assert_close(rows[i].value, ke__settings_number(s, rows[i].name), 0.0);
     assert_string_equal("", ke_settings_get(s, "ending"));
     assert_string_equal("auto", ke_settings_get(s, "contexts"));
 }
