@@ -36,20 +36,18 @@ static const ke__preset presets[] = {
     {"easyedit", "ending", ""},      {"easyedit", "contexts", "auto"},
     {"easyedit", "cov", "identity"}, {0}};
 
-/* Long and stubborn targets: more steps to a lower loss; then an end that keeps the model
- * from going on with the target's last word; then what other keys see weighed in, and
- * the subject's own essence left free. */
-static const ke__attempt attempts[] = {{1, "steps", "100"},
-                                       {1, "stop-loss", "0.02"},
-                                       {2, "steps", "100"},
-                                       {2, "stop-loss", "0.02"},
-                                       {2, "ending", "."},
-                                       {3, "steps", "150"},
-                                       {3, "stop-loss", "0.01"},
-                                       {3, "ending", "."},
-                                       {3, "cov", "auto"},
-                                       {3, "kl", "0"},
-                                       {0}};
+/* Long and stubborn targets need more steps, to a lower loss. Some then go on with the last
+ * word ("Johnny Reinehart"): an end is learnt with them. Others pull the mean key far from
+ * the clean one: what other keys see is weighed in. */
+static const ke__attempt attempts[] = {
+    {1, "steps", "100"}, {1, "stop-loss", "0.02"}, /* longer */
+    {2, "steps", "100"}, {2, "stop-loss", "0.02"},
+    {2, "ending", "."}, /* and an end */
+    {3, "steps", "100"}, {3, "stop-loss", "0.02"},
+    {3, "cov", "auto"}, /* and moments */
+    {4, "steps", "100"}, {4, "stop-loss", "0.02"},
+    {4, "ending", "."}, /* and both */
+    {4, "cov", "auto"},  {0}};
 
 /* --- the arithmetic
  * ----------------------------------------------------------------------- */
