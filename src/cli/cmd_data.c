@@ -148,13 +148,19 @@ static ke_status run(ke__cli *c)
     KE_TRY(ke__opt_parse(c, options));
     if (c->n_args < 2)
         return ke__opt_refuse(c, NULL, "expected check, show or convert, then FILE");
+    bool converts = strcmp(c->args[0], "convert") == 0;
+    if (format && !converts)
+        return ke__opt_refuse(c, "--format", "--format is for convert");
+    if (format && strcmp(format, "json") != 0 && strcmp(format, "jsonl") != 0)
+        return ke__opt_refuse(c, "--format", "--format '%s': expected json or jsonl",
+                              format);
     const char *const *files = (const char *const *)c->args + 1;
     size_t n = c->n_args - 1;
     if (strcmp(c->args[0], "check") == 0)
         st = check(c, files, n, set);
     else if (strcmp(c->args[0], "show") == 0)
         st = show(c, files, n, set);
-    else if (strcmp(c->args[0], "convert") != 0)
+    else if (!converts)
         st = ke__opt_refuse(c, c->args[0], "'%s' is not one of check, show, convert",
                             c->args[0]);
     else if (n > 1)

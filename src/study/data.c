@@ -73,7 +73,7 @@ ke_status ke_data_check(ke_ctx *cx, char **out, const char *const *files, size_t
     *out = text.data;
     text.data = NULL;
     if (n_bad > 0)
-        st = ke__fail(cx, KE_EFORMAT, NULL, "%zu bad record%s in %zu file%s", n_bad,
+        st = ke__fail(cx, KE_EFORMAT, NULL, "%zu fault%s in %zu file%s", n_bad,
                       n_bad == 1 ? "" : "s", n_files, n_files == 1 ? "" : "s");
 done:
     ke__free(cx, text.data);
