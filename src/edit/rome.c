@@ -36,18 +36,13 @@ static const ke__preset presets[] = {
     {"easyedit", "ending", ""},      {"easyedit", "contexts", "auto"},
     {"easyedit", "cov", "identity"}, {0}};
 
-/* Long and stubborn targets need more steps, to a lower loss. Some then go on with the last
- * word ("Johnny Reinehart"): an end is learnt with them. Others pull the mean key far from
- * the clean one: what other keys see is weighed in. */
-static const ke__attempt attempts[] = {
-    {1, "steps", "100"}, {1, "stop-loss", "0.02"}, /* longer */
-    {2, "steps", "100"}, {2, "stop-loss", "0.02"},
-    {2, "ending", "."}, /* and an end */
-    {3, "steps", "100"}, {3, "stop-loss", "0.02"},
-    {3, "cov", "auto"}, /* and moments */
-    {4, "steps", "100"}, {4, "stop-loss", "0.02"},
-    {4, "ending", "."}, /* and both */
-    {4, "cov", "auto"},  {0}};
+/* Long and stubborn targets need more steps, to a lower loss, and an update that weighs
+ * what other keys see. Some then go on with the last word ("Johnny Reinehart"): an end is
+ * learnt with them. */
+static const ke__attempt attempts[] = {{1, "steps", "100"},      {1, "stop-loss", "0.02"},
+                                       {1, "cov", "auto"},       {2, "steps", "100"},
+                                       {2, "stop-loss", "0.02"}, {2, "cov", "auto"},
+                                       {2, "ending", "."},       {0}};
 
 /* --- the arithmetic
  * ----------------------------------------------------------------------- */
