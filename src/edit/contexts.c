@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* As EasyEdit draws them: from each start word two texts of 5 and two of 10 tokens, the
- * word included, sampled from the five likeliest tokens. */
+/* Drawn from each start word, sampled from the five likeliest tokens: one text of 10 tokens
+ * ("auto", as many as MEMIT has), or two of 5 and two of 10 ("easyedit", as ROME there). */
 static const char *const starts[] = {"The", "Therefore", "Because", "I", "You"};
 static const size_t lengths[] = {5, 10};
 enum { STARTS = 5, LENGTHS = 2, COPIES = 2 };
@@ -68,21 +68,22 @@ done:
     return st;
 }
 
-static ke_status draw_all(ke_ctx *cx, ke__contexts *c, const ke_model *model, uint64_t seed)
+static ke_status draw_all(ke_ctx *cx, ke__contexts *c, const ke_model *model, uint64_t seed,
+                          bool many)
 {
     ke_ids words[STARTS] = {{0}};
     int32_t *ids[STARTS] = {0};
     ke__rng rng = {seed};
     ke_status st = KE_OK;
-    KE_TRY(room_for(cx, c, 1 + (size_t)LENGTHS * COPIES * STARTS));
+    KE_TRY(room_for(cx, c, many ? KE__CONTEXTS_EASYEDIT : KE__CONTEXTS_AUTO));
     KE_TRY(add(cx, c, "{}"));
     for (size_t i = 0; i < STARTS; i++) {
         KE_TRY(ke_tokenize(cx, &ids[i], &words[i].n, ke_model_tokenizer(model), starts[i],
                            strlen(starts[i]), KE_TOK_ADD_BOS));
         words[i].ids = ids[i];
     }
-    for (size_t i = 0; i < LENGTHS; i++)
-        for (size_t k = 0; k < COPIES; k++)
+    for (size_t i = many ? 0 : LENGTHS - 1; i < LENGTHS; i++)
+        for (size_t k = many ? 0 : COPIES - 1; k < COPIES; k++)
             KE_TRY(draw(cx, c, model, words, lengths[i], ke__rng_next(&rng)));
 done:
     for (size_t i = 0; i < STARTS; i++)
@@ -144,8 +145,8 @@ ke_status ke__contexts_make(ke_ctx *cx, ke__contexts *out, const ke_model *model
 {
     ke_status st = KE_OK;
     *out = (ke__contexts){0};
-    if (strcmp(setting, "auto") == 0) {
-        KE_TRY(draw_all(cx, out, model, seed));
+    if (strcmp(setting, "auto") == 0 || strcmp(setting, "easyedit") == 0) {
+        KE_TRY(draw_all(cx, out, model, seed, setting[0] == 'e'));
     } else if (strcmp(setting, "none") == 0) {
         KE_TRY(room_for(cx, out, 1));
         KE_TRY(add(cx, out, "{}"));

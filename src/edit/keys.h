@@ -10,11 +10,10 @@ typedef struct ke__contexts {
     char **items; /* [n] */
     size_t n;
 } ke__contexts;
-/* What the setting says: "none" (the bare prompt), "auto" (the bare prompt and 20 texts
- * that the unedited model begins, drawn with the seed), else a file: a JSON list of
- * templates, or
- * {"templates": [...]}. */
-#define KE__CONTEXTS_DRAWN 21 /* "auto" */
+/* What the setting says: "none" (the bare prompt), "auto" or "easyedit" (the bare prompt
+ * and 5 or 20 texts that the unedited model begins, drawn with the seed), else a file: a
+ * JSON list of templates, or {"templates": [...]}. */
+enum { KE__CONTEXTS_AUTO = 6, KE__CONTEXTS_EASYEDIT = 21 };
 KE_MUST_CHECK ke_status ke__contexts_make(ke_ctx *cx, ke__contexts *out,
                                           const ke_model *model, const char *setting,
                                           uint64_t seed);

@@ -21,8 +21,10 @@ static const ke__setting settings[] = {
     {"clamp", KE__REAL, "4", 1e-3, 1000, NULL, "|v0|", "longest delta"},
     {"stop-loss", KE__REAL, "0.05", 0, 100, NULL, "nats", "no further below this loss"},
     {"ending", KE__TEXT, "", 0, 0, NULL, "", "text that is learnt after the target"},
-    {"contexts", KE__TEXT, "auto", 0, 0, "auto|none|FILE", "",
-     "texts before the prompt: drawn from the model, none, or a JSON list of templates"},
+    {"contexts", KE__TEXT, "auto", 0, 0, "auto|easyedit|none|FILE", "",
+     "texts before the prompt: 5 drawn from the model, 20 as EasyEdit draws them, none, or "
+     "a "
+     "JSON list of templates"},
     {"cov", KE__TEXT, "identity", 0, 0, "identity|auto|FILE", "",
      "second moments of the keys: none, from the built-in text (cached), or a file"},
     {"stats-tokens", KE__INT, "auto", 1, 1e9, "auto", "tokens",
@@ -33,7 +35,7 @@ static const ke__preset presets[] = {
     {"easyedit", "steps", "25"},     {"easyedit", "lr", "0.5"},
     {"easyedit", "kl", "0.0625"},    {"easyedit", "decay", "1e-3"},
     {"easyedit", "clamp", "4"},      {"easyedit", "stop-loss", "0.05"},
-    {"easyedit", "ending", ""},      {"easyedit", "contexts", "auto"},
+    {"easyedit", "ending", ""},      {"easyedit", "contexts", "easyedit"},
     {"easyedit", "cov", "identity"}, {0}};
 
 /* Long and stubborn targets need more steps, to a lower loss, and an update that weighs
@@ -324,12 +326,14 @@ static ke_status plan(ke_ctx *cx, ke_edit_plan *out, const ke_model *model,
     const char *contexts = ke_settings_get(set, "contexts"),
                *cov = ke_settings_get(set, "cov");
     ke__contexts c = {0};
-    bool drawn = strcmp(contexts, "auto") == 0;
+    size_t drawn = strcmp(contexts, "auto") == 0       ? KE__CONTEXTS_AUTO
+                   : strcmp(contexts, "easyedit") == 0 ? KE__CONTEXTS_EASYEDIT
+                                                       : 0;
     KE_TRY(pick_layer(cx, &in.layer, model, set));
     if (!drawn)
         KE_TRY(ke__contexts_make(cx, &c, model, contexts, 0));
-    in.n_contexts = drawn ? KE__CONTEXTS_DRAWN : c.n;
-    in.drawn = drawn;
+    in.n_contexts = drawn ? drawn : c.n;
+    in.drawn = drawn > 0;
     in.steps = (size_t)ke__settings_number(set, "steps");
     in.factor = strcmp(cov, "identity") != 0;
     if (strcmp(cov, "auto") == 0)
