@@ -17,6 +17,11 @@ enum {
     KE_PROTOCOL_EASYEDIT = 1, /**< Teacher forcing, as EasyEdit's KnowEdit script. */
     KE_PROTOCOL_REAL = 2      /**< Greedy generation with its natural stop. */
 };
+/** Faults of EasyEdit that its protocol keeps unless told not to (docs/protocols.md). */
+enum {
+    KE_FAULT_BOUNDARY = 1, /**< An answer whose blank merges begins one token off. */
+    KE_FAULT_SHIFT = 2     /**< ConvSent looks tokens up in the row that has read them. */
+};
 /** When a case is scored in a sequence of edits; combine with |. */
 enum { KE_SCORE_EACH = 1, KE_SCORE_END = 2 };
 
@@ -31,6 +36,7 @@ typedef struct ke_bench_job {
     const char *set;    /**< NULL: recognised. */
     size_t limit;       /**< Cases a file; 0: all. */
     unsigned protocols; /**< 0: both. */
+    unsigned without;   /**< KE_FAULT_* that KE_PROTOCOL_EASYEDIT leaves out. */
     bool sequential;    /**< Edits pile up; else each case starts from the model. */
     unsigned score_at;  /**< 0: KE_SCORE_EACH. */
     uint64_t seed;

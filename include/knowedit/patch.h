@@ -25,6 +25,12 @@ KE_API KE_MUST_CHECK ke_status ke_stack_push(ke_ctx *cx, ke_stack *stack,
 /** Drop the topmost patch; on an empty stack nothing happens. */
 KE_API void ke_stack_pop(ke_ctx *cx, ke_stack *stack);
 KE_API size_t ke_stack_depth(const ke_stack *stack);
+/**
+ * The text to feed for `prompt`: with the facts of the stack's memory patches before it, or
+ * a copy of it if there are none. `*out` is the caller's (ke_free()).
+ */
+KE_API KE_MUST_CHECK ke_status ke_stack_prompt(ke_ctx *cx, char **out,
+                                               const ke_stack *stack, const char *prompt);
 
 /** Read a patch file (format: docs/patch-format.md). `*out` is the caller's. */
 KE_API KE_MUST_CHECK ke_status ke_patch_load(ke_ctx *cx, ke_patch **out, const char *path);

@@ -54,6 +54,7 @@ typedef struct ke__edit_in {
 typedef struct ke__method {
     const char *name, *summary;
     size_t max_facts;            /* that one compute() writes together */
+    bool memory;                 /* changes what is fed, no weight: nothing to merge */
     const ke__setting *settings; /* ended by a row without a name; so are the two below */
     const ke__preset *presets;
     const ke__attempt *attempts;

@@ -127,26 +127,6 @@ static json_t *record(const ke_settings *s, const ke_fact *facts, size_t n, uint
                      settings, "seed", (json_int_t)seed, "facts", list);
 }
 
-/* A stack of our own that begins as `edits`, for facts that build on one another. */
-static ke_status stack_copy(ke_ctx *cx, ke_stack **out, const ke_model *model,
-                            const ke_stack *edits)
-{
-    ke_status st = KE_OK;
-    ke_stack *s = NULL;
-    *out = NULL;
-    KE_TRY(ke_stack_new(cx, &s, model));
-    KE_TRY(ke__stack_begin(cx, s));
-    for (size_t i = 0; edits && i < edits->n_terms; i++)
-        KE_TRY(ke__stack_term(cx, s, &edits->terms[i]));
-    for (size_t i = 0; edits && i < edits->n_overlays; i++)
-        KE_TRY(ke__stack_overlay(cx, s, &edits->overlays[i]));
-    *out = s;
-    s = NULL;
-done:
-    ke_stack_free(cx, s);
-    return st;
-}
-
 /* Facts in groups of what the method writes together; each group sees those before it. */
 static ke_status edit_all(ke_ctx *cx, ke_patch *patch, const ke__method *method,
                           void *state, ke__edit_in *in, const ke_fact *facts, size_t n,
@@ -157,7 +137,7 @@ static ke_status edit_all(ke_ctx *cx, ke_patch *patch, const ke__method *method,
     size_t group = method->max_facts, n_groups = (n + group - 1) / group;
     ke_patch **patches = NULL;
     KE_TRY(ke__alloc(cx, &patches, n_groups, sizeof *patches));
-    KE_TRY(stack_copy(cx, &stack, in->model, in->edits));
+    KE_TRY(ke__stack_copy(cx, &stack, in->model, in->edits));
     in->edits = stack;
     for (size_t g = 0; g < n_groups; g++) {
         size_t at = g * group, many = n - at < group ? n - at : group;

@@ -31,6 +31,7 @@ void ke_stack_free(ke_ctx *cx, ke_stack *s)
         return;
     ke__free(cx, s->terms);
     ke__free(cx, s->overlays);
+    ke__free(cx, s->memories);
     ke__free(cx, s->levels);
     ke__free(cx, s);
 }
@@ -48,6 +49,7 @@ void ke_stack_pop(ke_ctx *cx, ke_stack *s)
     s->depth--;
     s->n_terms = s->levels[s->depth][0];
     s->n_overlays = s->levels[s->depth][1];
+    s->n_memories = s->levels[s->depth][2];
 }
 
 /* Room for one more item in an array that doubles. */
@@ -69,6 +71,7 @@ ke_status ke__stack_begin(ke_ctx *cx, ke_stack *s)
         return st;
     s->levels[s->depth][0] = s->n_terms;
     s->levels[s->depth][1] = s->n_overlays;
+    s->levels[s->depth][2] = s->n_memories;
     s->depth++;
     return KE_OK;
 }
@@ -92,6 +95,56 @@ ke_status ke__stack_overlay(ke_ctx *cx, ke_stack *s, const ke__overlay *overlay)
         room(cx, &s->overlays, s->n_overlays, &s->overlays_room, sizeof *s->overlays);
     if (st == KE_OK)
         s->overlays[s->n_overlays++] = *overlay;
+    return st;
+}
+
+ke_status ke__stack_memory(ke_ctx *cx, ke_stack *s, const ke__memory *memory)
+{
+    ke_status st =
+        room(cx, &s->memories, s->n_memories, &s->memories_room, sizeof *s->memories);
+    if (st == KE_OK)
+        s->memories[s->n_memories++] = *memory;
+    return st;
+}
+
+ke_status ke__stack_copy(ke_ctx *cx, ke_stack **out, const ke_model *model,
+                         const ke_stack *edits)
+{
+    ke_status st = KE_OK;
+    ke_stack *s = NULL;
+    *out = NULL;
+    KE_TRY(ke_stack_new(cx, &s, model));
+    KE_TRY(ke__stack_begin(cx, s));
+    for (size_t i = 0; edits && i < edits->n_terms; i++)
+        KE_TRY(ke__stack_term(cx, s, &edits->terms[i]));
+    for (size_t i = 0; edits && i < edits->n_overlays; i++)
+        KE_TRY(ke__stack_overlay(cx, s, &edits->overlays[i]));
+    for (size_t i = 0; edits && i < edits->n_memories; i++)
+        KE_TRY(ke__stack_memory(cx, s, &edits->memories[i]));
+    *out = s;
+    s = NULL;
+done:
+    ke_stack_free(cx, s);
+    return st;
+}
+
+ke_status ke_stack_prompt(ke_ctx *cx, char **out, const ke_stack *s, const char *prompt)
+{
+    ke_status st = KE_OK;
+    ke__text text = {0};
+    const char *lead = "";
+    *out = NULL;
+    for (size_t i = 0; i < s->n_memories; i++) {
+        const ke__memory *m = &s->memories[i];
+        KE_TRY(ke__text_addf(cx, &text, "%sNew Fact: %s\n",
+                             strcmp(m->lead, lead) == 0 ? "" : m->lead, m->fact));
+        lead = m->lead;
+    }
+    KE_TRY(ke__text_addf(cx, &text, "%s%s", s->n_memories ? "Prompt: " : "", prompt));
+    *out = text.data;
+    text.data = NULL;
+done:
+    ke__free(cx, text.data);
     return st;
 }
 

@@ -56,13 +56,21 @@ typedef struct ke__overlay {
                           ke_buf *dfrom, const ke_buf *io, const ke_buf *from, size_t n);
 } ke__overlay;
 
+/* A fact that is told before every prompt. Borrowed. */
+typedef struct ke__memory {
+    const char *lead; /* what begins a run of facts that share it, or "" */
+    const char *fact;
+} ke__memory;
+
 struct ke_stack {
     const ke_model *model;
     ke__term *terms; /* in order of pushing; borrowed data */
     size_t n_terms, terms_room;
     ke__overlay *overlays;
     size_t n_overlays, overlays_room;
-    size_t (*levels)[2]; /* n_terms and n_overlays below each patch, for pop */
+    ke__memory *memories; /* for ke_stack_prompt(): the pass doesn't look at them */
+    size_t n_memories, memories_room;
+    size_t (*levels)[3]; /* n_terms, n_overlays, n_memories below each patch, for pop */
     size_t depth, levels_room;
 };
 
@@ -71,6 +79,12 @@ KE_MUST_CHECK ke_status ke__stack_begin(ke_ctx *cx, ke_stack *stack);
 KE_MUST_CHECK ke_status ke__stack_term(ke_ctx *cx, ke_stack *stack, const ke__term *term);
 KE_MUST_CHECK ke_status ke__stack_overlay(ke_ctx *cx, ke_stack *stack,
                                           const ke__overlay *overlay);
+KE_MUST_CHECK ke_status ke__stack_memory(ke_ctx *cx, ke_stack *stack,
+                                         const ke__memory *memory);
+/* A stack for more edits that begins as `edits` (NULL: empty); what that borrows, this does
+ * too. */
+KE_MUST_CHECK ke_status ke__stack_copy(ke_ctx *cx, ke_stack **out, const ke_model *model,
+                                       const ke_stack *edits);
 
 /* The matrix [rows, cols] of a tensor in f32 with the stack's terms added (NULL: none). The
  * caller frees *out. KE_ENOTSUP names a type that can't be computed with. */

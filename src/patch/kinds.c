@@ -6,6 +6,7 @@
 static const ke__kind *const kinds[KE__PART_KINDS] = {
     [KE__PART_LOWRANK] = &ke__kind_lowrank,
     [KE__PART_DENSE] = &ke__kind_dense,
+    [KE__PART_MEMORY] = &ke__kind_memory,
 };
 
 const ke__kind *ke__kind_of(ke__part_kind kind)

@@ -43,11 +43,13 @@ KE_MUST_CHECK ke_status ke__source_u64(ke_ctx *cx, const ke__source *src,
 
 typedef struct ke__kind {
     const char *name; /* in files and descriptions: permanent */
-    /* Put the part's terms on the stack; the shape was checked. */
+    bool no_tensor;   /* changes none: the part's tensor is NULL, rows and cols are 0 */
+    /* Put the part on the stack; where there is a tensor, its shape was checked. */
     ke_status (*apply)(ke_ctx *cx, ke_stack *stack, const ke__part *part, uint32_t tensor);
-    /* Members beyond kind, tensor, rows and cols; NULL if there are none. */
+    /* Members beyond the kind, and tensor, rows and cols; NULL if there are none. */
     ke_status (*describe)(ke_ctx *cx, json_t *entry, const ke__part *part);
-    /* Give the arrays to the payload. The entry is described already. */
+    /* Give the arrays to the payload; NULL if there are none. The entry is described
+     * already. */
     ke_status (*save)(ke_ctx *cx, ke__payload *payload, json_t *entry,
                       const ke__part *part);
     /* Fill a part whose common members are set, from its entry. On failure the caller frees
@@ -57,7 +59,7 @@ typedef struct ke__kind {
     ke_status (*copy)(ke_ctx *cx, ke__part *out, const ke__part *part);
     void (*free)(ke_ctx *cx, ke__part *part); /* the arrays */
 } ke__kind;
-extern const ke__kind ke__kind_lowrank, ke__kind_dense;
+extern const ke__kind ke__kind_lowrank, ke__kind_dense, ke__kind_memory;
 
 const ke__kind *ke__kind_of(ke__part_kind kind);
 /* False if no kind has this name. */
@@ -85,7 +87,8 @@ KE_MUST_CHECK ke_status ke__patch_add_copies(ke_ctx *cx, ke_patch *p, const ke__
 /* The next free part, zeroed; it counts once the caller adds one to n_parts. */
 KE_MUST_CHECK ke_status ke__patch_next_part(ke_ctx *cx, ke_patch *p, ke__part **out);
 void ke__part_free(ke_ctx *cx, ke__part *part);
-/* What a description and a file say of a part: kind, tensor, rows, cols, the kind's own. */
+/* What a description and a file say of a part: kind, tensor, rows, cols (where it has a
+ * tensor), the kind's own. */
 KE_MUST_CHECK ke_status ke__part_entry(ke_ctx *cx, json_t **out, const ke__part *part);
 
 /* Read a patch from memory; `path` is for messages. */

@@ -46,9 +46,11 @@ ke_status ke__part_entry(ke_ctx *cx, json_t **out, const ke__part *part)
 
     *out = NULL;
     KE_TRY(ke__json_put(cx, entry, "kind", json_string(kind->name)));
-    KE_TRY(ke__json_put(cx, entry, "tensor", json_string(part->tensor)));
-    KE_TRY(ke__json_put(cx, entry, "rows", json_integer((json_int_t)part->rows)));
-    KE_TRY(ke__json_put(cx, entry, "cols", json_integer((json_int_t)part->cols)));
+    if (!kind->no_tensor) {
+        KE_TRY(ke__json_put(cx, entry, "tensor", json_string(part->tensor)));
+        KE_TRY(ke__json_put(cx, entry, "rows", json_integer((json_int_t)part->rows)));
+        KE_TRY(ke__json_put(cx, entry, "cols", json_integer((json_int_t)part->cols)));
+    }
     if (kind->describe)
         KE_TRY(kind->describe(cx, entry, part));
     *out = entry;
@@ -138,7 +140,8 @@ static ke_status append_copy(ke_ctx *cx, ke_patch *p, const ke__part *part)
     copy->kind = part->kind;
     copy->rows = part->rows;
     copy->cols = part->cols;
-    KE_TRY(ke__strdup(cx, &copy->tensor, part->tensor));
+    if (part->tensor)
+        KE_TRY(ke__strdup(cx, &copy->tensor, part->tensor));
     KE_TRY(ke__kind_of(part->kind)->copy(cx, copy, part));
 done:
     return st;
@@ -171,8 +174,11 @@ ke_status ke__patch_join(ke_ctx *cx, ke_patch *p, const ke_patch *other)
 static ke_status apply_part(ke_ctx *cx, ke_stack *stack, const ke__part *part)
 {
     const ke__gguf *file = &stack->model->file;
-    ptrdiff_t at = ke__gguf_tensor(file, part->tensor);
+    const ke__kind *kind = ke__kind_of(part->kind);
+    ptrdiff_t at = kind->no_tensor ? 0 : ke__gguf_tensor(file, part->tensor);
 
+    if (kind->no_tensor)
+        return kind->apply(cx, stack, part, 0);
     if (at < 0)
         return ke__fail(cx, KE_EMISMATCH, part->tensor,
                         "the patch changes a tensor that the model lacks");
@@ -183,7 +189,7 @@ static ke_status apply_part(ke_ctx *cx, ke_stack *stack, const ke__part *part)
             "the patch changes a matrix of %llu x %llu, the model's is %llu x %llu",
             (unsigned long long)part->rows, (unsigned long long)part->cols,
             (unsigned long long)t->rows, (unsigned long long)t->cols);
-    return ke__kind_of(part->kind)->apply(cx, stack, part, (uint32_t)at);
+    return kind->apply(cx, stack, part, (uint32_t)at);
 }
 
 ke_status ke_stack_push(ke_ctx *cx, ke_stack *stack, const ke_patch *patch)

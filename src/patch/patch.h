@@ -7,19 +7,23 @@
 typedef enum ke__part_kind {
     KE__PART_LOWRANK,
     KE__PART_DENSE,
+    KE__PART_MEMORY,
     KE__PART_KINDS
 } ke__part_kind;
 
-/* The change of one tensor [rows, cols] = [O, I]. Owns its arrays. */
+/* The change of one tensor [rows, cols] = [O, I], or a fact that is told. Owns its arrays
+ * and texts. */
 typedef struct ke__part {
     ke__part_kind kind;
-    char *tensor; /* its name in the file */
+    char *tensor; /* its name in the file; NULL: MEMORY */
     uint64_t rows, cols;
     uint32_t rank; /* LOWRANK */
     float scale;
     float *u;     /* [O, r] */
     float *v;     /* [r, I] */
     float *delta; /* [O, I] DENSE */
+    char *style;  /* MEMORY: how it is told, "ice" or "prompt" */
+    char *fact;   /* as it is told */
 } ke__part;
 
 /* How to rebuild the base file: pieces taken from the edited file or from here. */
@@ -50,6 +54,9 @@ KE_MUST_CHECK ke_status ke__patch_add_lowrank(ke_ctx *cx, ke_patch *p, const cha
 KE_MUST_CHECK ke_status ke__patch_add_dense(ke_ctx *cx, ke_patch *p, const char *tensor,
                                             uint64_t rows, uint64_t cols,
                                             const float *delta);
+/* Add a fact to be told before every prompt, in the style "ice" or "prompt". */
+KE_MUST_CHECK ke_status ke__patch_add_memory(ke_ctx *cx, ke_patch *p, const char *style,
+                                             const char *fact);
 /* Append copies of the parts of `other` (facts edited one after another are one patch). */
 KE_MUST_CHECK ke_status ke__patch_join(ke_ctx *cx, ke_patch *p, const ke_patch *other);
 /* Replace the meta object (JSON text, copied) and renew the description. */

@@ -26,7 +26,9 @@ static ke_status put_parts(ke_ctx *cx, json_t *header, ke__payload *payload,
 
     for (size_t i = 0; i < p->n_parts; i++) {
         KE_TRY(ke__part_entry(cx, &entry, &p->parts[i]));
-        KE_TRY(ke__kind_of(p->parts[i].kind)->save(cx, payload, entry, &p->parts[i]));
+        const ke__kind *kind = ke__kind_of(p->parts[i].kind);
+        if (kind->save)
+            KE_TRY(kind->save(cx, payload, entry, &p->parts[i]));
         if (json_array_append(list, entry) != 0) {
             st = ke__fail(cx, KE_ENOMEM, NULL, "no memory for JSON");
             goto done;
@@ -142,17 +144,20 @@ static ke_status read_part(ke_ctx *cx, ke_patch *p, ke__source *src, const json_
     const char *tensor = json_string_value(json_object_get(entry, "tensor"));
 
     KE_TRY(ke__patch_next_part(cx, p, &part));
-    if (!kind || !tensor || !ke__kind_named(&part->kind, kind)) {
-        st =
-            ke__fail(cx, KE_EFORMAT, src->path,
-                     "part %zu: expected a \"tensor\" and a \"kind\" that version %s knows",
-                     p->n_parts, KE_VERSION);
+    if (!kind || !ke__kind_named(&part->kind, kind) ||
+        (!tensor && !ke__kind_of(part->kind)->no_tensor)) {
+        st = ke__fail(cx, KE_EFORMAT, src->path,
+                      "part %zu: expected a \"kind\" that version %s knows, and its "
+                      "\"tensor\"",
+                      p->n_parts, KE_VERSION);
         goto done;
     }
     p->n_parts++; /* from here on it is freed with the patch */
-    KE_TRY(ke__source_u64(cx, src, entry, "rows", 1, INT64_MAX, &part->rows));
-    KE_TRY(ke__source_u64(cx, src, entry, "cols", 1, INT64_MAX, &part->cols));
-    KE_TRY(ke__strdup(cx, &part->tensor, tensor));
+    if (!ke__kind_of(part->kind)->no_tensor) {
+        KE_TRY(ke__source_u64(cx, src, entry, "rows", 1, INT64_MAX, &part->rows));
+        KE_TRY(ke__source_u64(cx, src, entry, "cols", 1, INT64_MAX, &part->cols));
+        KE_TRY(ke__strdup(cx, &part->tensor, tensor));
+    }
     KE_TRY(ke__kind_of(part->kind)->load(cx, part, src, entry));
 done:
     return st;

@@ -1,0 +1,45 @@
+/* A case as a list of prompts. */
+#include "study/bench.h"
+
+#include <string.h>
+
+static size_t count(const ke__part_queries *parts, size_t n_parts)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < n_parts; i++)
+        n += parts[i].n;
+    return n;
+}
+
+static void add_parts(ke__item *items, size_t *n, ke__item_kind kind,
+                      const ke__part_queries *parts, size_t n_parts)
+{
+    for (size_t i = 0; i < n_parts; i++)
+        for (size_t k = 0; k < parts[i].n; k++) {
+            const ke__query *q = &parts[i].queries[k];
+            items[(*n)++] = (ke__item){.kind = kind,
+                                       .part = parts[i].name,
+                                       .prompt = q->prompt,
+                                       .expected = q->answers[0].names[0],
+                                       .answers = q->answers,
+                                       .n_answers = q->n_answers};
+        }
+}
+
+ke_status ke__items_make(ke_ctx *cx, ke__item **out, size_t *n, const ke__case *c)
+{
+    ke_status st = KE_OK;
+    size_t room = 1 + c->n_rephrases + count(c->portability, c->n_portability) +
+                  count(c->locality, c->n_locality);
+    *n = 0;
+    KE_TRY(ke__alloc(cx, out, room, sizeof **out));
+    (*out)[(*n)++] = (ke__item){
+        .kind = KE__SUCCESS, .prompt = c->fact.prompt, .expected = c->fact.target};
+    for (size_t i = 0; i < c->n_rephrases; i++)
+        (*out)[(*n)++] = (ke__item){
+            .kind = KE__REPHRASE, .prompt = c->rephrases[i], .expected = c->fact.target};
+    add_parts(*out, n, KE__PORTABILITY, c->portability, c->n_portability);
+    add_parts(*out, n, KE__LOCALITY, c->locality, c->n_locality);
+done:
+    return st;
+}
