@@ -29,6 +29,7 @@ PENDING := $(if $(BENCH),,$(wildcard src/study/bench*.c src/study/protocol_*.c \
              src/cli/cmd_bench.c src/cli/cmd_report.c tests/unit/test_bench*.c \
              tests/unit/test_protocols.c tests/unit/test_table.c tests/unit/test_plot.c \
              tests/unit/test_report_cases.c tests/cli/test_cli_report.c \
+             tests/cli/test_cli_bench.c tests/oracle/test_bench*.c \
              tests/support/bench_run.c tests/support/run_file.c))
 objects  = $(patsubst %,$(BUILD)/%.o,$(basename $(filter-out $(PENDING),$(1))))
 programs = $(patsubst %.c,$(BUILD)/%,$(filter-out $(PENDING),$(wildcard $(1))))
