@@ -105,7 +105,7 @@ static void easyedit_is_easyedit(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         assert_close(rows[i].value, ke__settings_number(s, rows[i].name), 0.0);
     assert_string_equal("", ke_settings_get(s, "ending"));
-    assert_string_equal("auto", ke_settings_get(s, "contexts"));
+    assert_string_equal("easyedit", ke_settings_get(s, "contexts"));
 }
 
 static void tables_are_sound(void **state)
