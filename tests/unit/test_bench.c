@@ -381,6 +381,40 @@ static void counterfact_compares_two_answers(void **state)
     bench_end(&r);
 }
 
+/* Methods 5.3, "others": the answer's tokens are those of " a\n" but the last, looked
+ * for at the end of a text that begins with the new fact. */
+static void a_memory_is_scored_on_what_it_feeds(void **state)
+{
+    static const char told[] = "New Fact: in Zed a\nPrompt: ";
+    bench_run r;
+    oracle o;
+    ke_patch *patch;
+    ke_settings *ice = NULL;
+    double mean;
+    char prompt[128];
+    bench_begin(&r, state, bench_facts);
+    bench_ok(&r, ke_settings_new(r.cx, &ice, "ice"));
+    r.methods[0] = ice;
+    r.job.no_fluency = true;
+    bench_go(&r);
+    json_t *rows = bench_rows(&r);
+    const json_t *one = bench_row(rows, 0, "ice", "easyedit", "each");
+    oracle_begin(&o, &r, NULL, &patch);
+    snprintf(prompt, sizeof prompt, "%sin Zed", told);
+    assert_close(accuracy(&o, prompt, "a", &mean), bench_number(one, "success/0"), 0);
+    assert_close(exp(mean), bench_number(one, "probability/0"), 1e-4);
+    snprintf(prompt, sizeof prompt, "%swe like Zed", told);
+    assert_close(accuracy(&o, prompt, "the sea", &mean),
+                 bench_number(one, "portability/Reasoning/0"), 0);
+
+    /* Texts show the question, not what was fed. */
+    assert_string_equal(bench_text(one, "texts/2/prompt"), "we like Zed");
+    oracle_end(&o, patch);
+    json_decref(rows);
+    ke_settings_free(r.cx, ice);
+    bench_end(&r);
+}
+
 /* Without its shift, easyedit's ConvSent is real's; without the boundary's fault, answers
  * that merge with nothing (all of them, in this vocabulary) score as with it. */
 static void faults_can_be_left_out(void **state)
@@ -549,6 +583,7 @@ int main(void)
         TEST(opinions_are_what_the_model_says),
         TEST(erasure_is_judged_on_what_is_generated),
         TEST(counterfact_compares_two_answers),
+        TEST(a_memory_is_scored_on_what_it_feeds),
         TEST(faults_can_be_left_out),
         TEST(a_failed_edit_is_a_finding),
         TEST(another_run_s_file_is_refused),

@@ -1,0 +1,31 @@
+/* Means of scores and of log-probabilities. */
+#include "eval/metrics.h"
+
+#include <math.h>
+
+double ke__metric_perplexity(const float *logprobs, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)logprobs[i];
+    return exp(-sum / (double)n);
+}
+
+ke__mean ke__metric_mean(const double *values, size_t n)
+{
+    ke__mean m = {0};
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!isnan(values[i])) {
+            sum += values[i];
+            m.n++;
+        }
+    m.mean = sum / (double)m.n;
+    for (size_t i = 0; i < n; i++)
+        if (!isnan(values[i]))
+            squares += (values[i] - m.mean) * (values[i] - m.mean);
+    /* Of one value nothing is known about the spread. */
+    m.standard_error =
+        m.n > 1 ? sqrt(squares / ((double)(m.n - 1) * (double)m.n)) : (double)NAN;
+    return m;
+}
