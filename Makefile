@@ -21,8 +21,8 @@ ALL_C   = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -fvisibility=hidden -fPIC -MMD 
            -ffp-contract=off $(WARN) $(WERROR) $(OMP) $(PKG_C) $(SAN) $(CFLAGS)
 LIBS    := $(PKG_L) -lopenblas -lm -lpthread $(OMP) $(SAN) $(LDFLAGS)
 
-# The benchmark's runner and reports are not built until their metrics (src/eval/metrics.h)
-# are there: `make BENCH=1` builds them too.
+# The benchmark's runner and reports are not built until they have been checked with the metrics
+# (src/eval/metric_*.c): `make BENCH=1` builds them too.
 BENCH   ?=
 PENDING := $(if $(BENCH),,$(wildcard src/study/bench*.c src/study/protocol_*.c \
              src/study/table*.c src/study/plot.c src/study/cases_json.c src/study/case_text.c \

@@ -187,13 +187,21 @@ done:
 /* --- the cache ---------------------------------------------------------------------------
  */
 
-static const ke_stats_opts defaults = KE_STATS_DEFAULT;
+/* The defaults, with chunks that the model can read. */
+static ke_stats_opts defaults(const ke_model *model)
+{
+    ke_stats_opts o = KE_STATS_DEFAULT;
+    size_t longest = model->info.n_context > 1 ? model->info.n_context - 1 : 1;
+    o.chunk = o.chunk < longest ? o.chunk : longest;
+    return o;
+}
 
 /* The file's name says everything that its values depend on. */
 static ke_status cache_path(ke_ctx *cx, char **out, const ke_model *model, uint32_t layer,
                             size_t n_tokens)
 {
     ke_status st = KE_OK;
+    const ke_stats_opts o = defaults(model);
     char *folder = NULL, *sub = NULL, sha256[65], text[65];
     *out = NULL;
     KE_TRY(ke_model_sha256(cx, model, sha256));
@@ -206,8 +214,8 @@ static ke_status cache_path(ke_ctx *cx, char **out, const ke_model *model, uint3
         goto done;
     }
     KE_TRY(ke__format(cx, out, "%s/%.32s-%u-%.16s-%zu-%zu-%g.kestats", sub, sha256, layer,
-                      text, n_tokens ? n_tokens : (size_t)10 * model->info.d_ffn,
-                      defaults.chunk, defaults.shrink));
+                      text, n_tokens ? n_tokens : (size_t)10 * model->info.d_ffn, o.chunk,
+                      o.shrink));
 done:
     ke__free(cx, folder);
     ke__free(cx, sub);
@@ -234,7 +242,7 @@ static ke_status factor_computed(ke_ctx *cx, double **factor, const ke_model *mo
 {
     ke_status st = KE_OK;
     ke__moments m = {0};
-    ke_stats_opts opts = defaults;
+    ke_stats_opts opts = defaults(model);
     double *a = NULL;
     size_t f = model->info.d_ffn;
     opts.layers = &layer;
