@@ -23,20 +23,26 @@ static const ke__setting settings[] = {
     {"ending", KE__TEXT, "", 0, 0, NULL, "", "text that is learnt after the target"},
     {"contexts", KE__TEXT, "auto", 0, 0, "auto|easyedit|none|FILE", "",
      "texts before the prompt: 5 drawn from the model, 20 as EasyEdit draws them, none, or "
-     "a "
-     "JSON list of templates"},
+     "a JSON list of templates"},
+    {"min-agreement", KE__REAL, "0.5", 0, 100, NULL, "",
+     "contexts are left out where the subject's keys behind them and alone agree less"},
     {"cov", KE__TEXT, "identity", 0, 0, "identity|auto|FILE", "",
      "second moments of the keys: none, from the built-in text (cached), or a file"},
     {"stats-tokens", KE__INT, "auto", 1, 1e9, "auto", "tokens",
      "for --cov auto (auto: ten times the key width)"},
     {0}};
 
-static const ke__preset presets[] = {
-    {"easyedit", "steps", "25"},     {"easyedit", "lr", "0.5"},
-    {"easyedit", "kl", "0.0625"},    {"easyedit", "decay", "1e-3"},
-    {"easyedit", "clamp", "4"},      {"easyedit", "stop-loss", "0.05"},
-    {"easyedit", "ending", ""},      {"easyedit", "contexts", "easyedit"},
-    {"easyedit", "cov", "identity"}, {0}};
+static const ke__preset presets[] = {{"easyedit", "steps", "25"},
+                                     {"easyedit", "lr", "0.5"},
+                                     {"easyedit", "kl", "0.0625"},
+                                     {"easyedit", "decay", "1e-3"},
+                                     {"easyedit", "clamp", "4"},
+                                     {"easyedit", "stop-loss", "0.05"},
+                                     {"easyedit", "ending", ""},
+                                     {"easyedit", "min-agreement", "0"},
+                                     {"easyedit", "contexts", "easyedit"},
+                                     {"easyedit", "cov", "identity"},
+                                     {0}};
 
 /* Long and stubborn targets need more steps, to a lower loss, and an update that weighs
  * what other keys see. Some then go on with the last word ("Johnny Reinehart"): an end is
@@ -46,8 +52,7 @@ static const ke__attempt attempts[] = {{1, "steps", "100"},      {1, "stop-loss"
                                        {2, "stop-loss", "0.02"}, {2, "cov", "auto"},
                                        {2, "ending", "."},       {0}};
 
-/* --- the arithmetic
- * ----------------------------------------------------------------------- */
+/* --- the arithmetic ------------------------------------------------------------------ */
 
 uint32_t ke__rome_layer(uint32_t n_layers)
 {
@@ -62,11 +67,10 @@ static double dot(const float *a, const float *b, size_t n)
     return sum;
 }
 
-ke_status ke__rome_update(ke_ctx *cx, float *r, float *u, double *agreement,
-                          const ke__rome_in *in)
+ke_status ke__rome_direction(ke_ctx *cx, float *u, double *agreement, const ke__rome_in *in)
 {
     ke_status st = KE_OK;
-    double *x = NULL, norm = 0.0, scale;
+    double *x = NULL, norm = 0.0;
     KE_TRY(ke__alloc(cx, &x, in->f, sizeof *x));
     for (size_t i = 0; i < in->f; i++)
         x[i] = (double)in->key_mean[i];
@@ -77,25 +81,32 @@ ke_status ke__rome_update(ke_ctx *cx, float *r, float *u, double *agreement,
     norm = sqrt(norm);
     for (size_t i = 0; i < in->f; i++)
         u[i] = (float)(x[i] / norm);
-    scale = dot(in->key, u, in->f);
-    *agreement = scale / dot(in->key_mean, u, in->f);
-    if (!isfinite(*agreement) || scale == 0.0) {
+    *agreement = dot(in->key, u, in->f) / dot(in->key_mean, u, in->f);
+    if (!isfinite(*agreement))
         st = ke__fail(
             cx, KE_ENUMERIC, "key",
-            "the subject's key (norm %g, mean over contexts %g) gives no direction to "
-            "write in",
+            "the subject's key (norm %g, mean over contexts %g) gives no direction "
+            "to write in",
             ke__norm2(in->key, in->f), ke__norm2(in->key_mean, in->f));
-        goto done;
-    }
-    for (size_t i = 0; i < in->d; i++)
-        r[i] = (float)(((double)in->value[i] - (double)in->output[i]) / scale);
 done:
     ke__free(cx, x);
     return st;
 }
 
-/* --- one call
- * ----------------------------------------------------------------------------- */
+ke_status ke__rome_residual(ke_ctx *cx, float *r, const float *u, const ke__rome_in *in)
+{
+    double along = dot(in->key, u, in->f);
+    if (along == 0.0)
+        return ke__fail(
+            cx, KE_ENUMERIC, "key",
+            "the subject's key (norm %g) is orthogonal to the direction to write in",
+            ke__norm2(in->key, in->f));
+    for (size_t i = 0; i < in->d; i++)
+        r[i] = (float)(((double)in->value[i] - (double)in->output[i]) / along);
+    return KE_OK;
+}
+
+/* --- one call ------------------------------------------------------------------------ */
 
 struct state {
     uint32_t layer;
@@ -166,12 +177,13 @@ done:
     return st;
 }
 
-/* --- one fact
- * ----------------------------------------------------------------------------- */
+/* --- one fact ------------------------------------------------------------------------ */
 
 struct work {
-    ke__row *rows;   /* [n + 2] the bare prompt, the contexts, the KL row */
-    size_t n;        /* contexts */
+    ke__row *rows; /* [n + 2] the bare prompt, the contexts, the KL row */
+    size_t n;      /* contexts */
+    size_t first,
+        taken;       /* the rows that count: the contexts', or the bare prompt's alone */
     int32_t *target; /* [n_target] */
     size_t n_target;
     float *keys;      /* [n + 1, F] */
@@ -227,11 +239,42 @@ static ke_status find_keys(ke_ctx *cx, struct work *w, const struct state *s,
             sum += (double)w->keys[k * f + i];
         w->mean[i] = (float)(sum / (double)w->n);
     }
+    w->first = 1;
+    w->taken = w->n;
 done:
     return st;
 }
 
-/* Lengthen the context rows by the target, and descend. */
+/* The update's direction comes from the keys behind the contexts, its length from the bare
+ * prompt's key. A subject that begins its prompt has a key of its own there (the first
+ * positions are unlike all others), and then the quotient is huge: the change spills over
+ * everything that uses the layer. Keys of other subjects agree by 0.85 and more. */
+static ke_status find_direction(ke_ctx *cx, struct work *w, const struct state *s,
+                                const ke__edit_in *in, char *note)
+{
+    ke_status st = KE_OK;
+    size_t f = in->model->info.d_ffn;
+    const ke__rome_in keys = {
+        .f = f, .key_mean = w->mean, .key = w->keys, .factor = s->factor};
+    double agreement;
+    KE_TRY(ke__alloc(cx, &w->u, f, sizeof *w->u));
+    KE_TRY(ke__rome_direction(cx, w->u, &agreement, &keys));
+    if (fabs(agreement) >= ke__settings_number(in->settings, "min-agreement"))
+        goto done;
+    snprintf(
+        note, sizeof((ke_edit_trace *)0)->note,
+        "the contexts are left out: the subject's key behind them agrees with the bare "
+        "prompt's by %.3f of 1 only",
+        agreement);
+    memcpy(w->mean, w->keys, f * sizeof *w->mean);
+    w->first = 0;
+    w->taken = 1;
+    KE_TRY(ke__rome_direction(cx, w->u, &agreement, &keys));
+done:
+    return st;
+}
+
+/* Lengthen the rows by the target, and descend. */
 static ke_status find_value(ke_ctx *cx, struct work *w, const struct state *s,
                             const ke__edit_in *in, const ke_fact *fact,
                             ke_edit_trace *trace)
@@ -248,16 +291,17 @@ static ke_status find_value(ke_ctx *cx, struct work *w, const struct state *s,
     KE_TRY(ke__format(cx, &target, "%s%s", fact->target, ke_settings_get(set, "ending")));
     KE_TRY(ke__target_ids(cx, &w->target, &w->n_target, &drop,
                           ke_model_tokenizer(in->model), fact->prompt, target));
-    for (size_t i = 0; i < w->n; i++)
-        KE_TRY(ke__row_extend(cx, &w->rows[1 + i], drop, w->target, w->n_target - 1));
+    for (size_t i = 0; i < w->taken; i++)
+        KE_TRY(
+            ke__row_extend(cx, &w->rows[w->first + i], drop, w->target, w->n_target - 1));
     KE_TRY(ke__alloc(cx, &w->value, in->model->info.d_model, sizeof *w->value));
     KE_TRY(ke__value_new(cx, &problem, s->pass,
                          &(ke__value_in){.model = in->model,
                                          .edits = in->edits,
                                          .layer = s->layer,
                                          .site = KE__MLP_OUT,
-                                         .rows = w->rows + 1,
-                                         .n_rows = w->n,
+                                         .rows = w->rows + w->first,
+                                         .n_rows = w->taken,
                                          .target = w->target,
                                          .n_target = w->n_target,
                                          .kl_row = kl > 0.0 ? &w->rows[1 + w->n] : NULL,
@@ -270,12 +314,6 @@ done:
     return st;
 }
 
-/* Below this the update is ten times as long as where both keys are one: the direction
- * comes from keys behind other texts, the length from the bare prompt's, and the two have
- * little in common (a subject that begins the prompt). It spills over everything that uses
- * the layer. */
-#define POOR_AGREEMENT 0.1
-
 static ke_status compute(ke_ctx *cx, void *state, ke_patch *out, const ke__edit_in *in,
                          const ke_fact *facts, size_t n_facts, ke_edit_trace *trace)
 {
@@ -285,16 +323,15 @@ static ke_status compute(ke_ctx *cx, void *state, ke_patch *out, const ke__edit_
     const ke_model *m = in->model;
     size_t d = m->info.d_model, f = m->info.d_ffn;
     uint32_t tensor = ke__model_linear_tensor(m, s->layer, KE__LIN_DOWN);
-    double agreement;
     (void)n_facts; /* max_facts is 1 */
+    snprintf(trace->note, sizeof trace->note, "%s", s->note);
     KE_TRY(make_rows(cx, &w, s, ke_model_tokenizer(m), facts));
     KE_TRY(find_keys(cx, &w, s, in));
+    KE_TRY(find_direction(cx, &w, s, in, trace->note));
     KE_TRY(find_value(cx, &w, s, in, facts, trace));
-    KE_TRY(ke__alloc(cx, &w.u, f, sizeof *w.u));
     KE_TRY(ke__alloc(cx, &w.r, d, sizeof *w.r));
-    KE_TRY(ke__rome_update(
-        cx, w.r, w.u, &agreement,
-        &(ke__rome_in){d, f, w.mean, w.keys, w.value, w.outputs, s->factor}));
+    KE_TRY(ke__rome_residual(
+        cx, w.r, w.u, &(ke__rome_in){d, f, w.mean, w.keys, w.value, w.outputs, s->factor}));
     KE_TRY(ke__patch_add_lowrank(cx, out, m->file.tensors[tensor].name, d, f, 1, 1.0F, w.r,
                                  w.u));
     trace->layers[0] = s->layer;
@@ -303,20 +340,12 @@ static ke_status compute(ke_ctx *cx, void *state, ke_patch *out, const ke__edit_
     trace->key_norm = ke__norm2(w.keys, f);
     trace->value_norm = ke__norm2(w.value, d);
     trace->stats_seconds = s->stats_seconds;
-    snprintf(trace->note, sizeof trace->note, "%s", s->note);
-    if (fabs(agreement) < POOR_AGREEMENT)
-        snprintf(
-            trace->note, sizeof trace->note,
-            "the key behind the contexts and the bare prompt's hardly agree (%.3f of 1): "
-            "the change is %.0f times as large as need be, try --contexts none",
-            agreement, 1.0 / fabs(agreement));
 done:
     work_free(cx, &w);
     return st;
 }
 
-/* --- the plan
- * ----------------------------------------------------------------------------- */
+/* --- the plan ------------------------------------------------------------------------ */
 
 static ke_status plan(ke_ctx *cx, ke_edit_plan *out, const ke_model *model,
                       const ke_settings *set, const ke_fact *facts, size_t n_facts)

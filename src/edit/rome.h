@@ -12,11 +12,15 @@ typedef struct ke__rome_in {
     const float *output;   /* [D] what the layer puts out at `key` now */
     const double *factor;  /* [F, F] of C = L L^T, or NULL: C = I */
 } ke__rome_in;
-/* u = C^-1 key_mean / |.|, r = (value - output) / (key . u): the update is r u^T.
+/* u [F] = C^-1 key_mean / |.|; value and output aren't looked at.
  * *agreement = (key . u) / (key_mean . u): 1 if both keys are one.
- * @retval KE_ENUMERIC a key that is zero, not a number, or orthogonal to u */
-KE_MUST_CHECK ke_status ke__rome_update(ke_ctx *cx, float *r, float *u, double *agreement,
-                                        const ke__rome_in *in);
+ * @retval KE_ENUMERIC a mean key that is zero, or a key that is not a number */
+KE_MUST_CHECK ke_status ke__rome_direction(ke_ctx *cx, float *u, double *agreement,
+                                           const ke__rome_in *in);
+/* r [D] = (value - output) / (key . u): the update is r u^T.
+ * @retval KE_ENUMERIC a key that is orthogonal to u */
+KE_MUST_CHECK ke_status ke__rome_residual(ke_ctx *cx, float *r, const float *u,
+                                          const ke__rome_in *in);
 /* The layer that is edited unless one is named. */
 uint32_t ke__rome_layer(uint32_t n_layers);
 

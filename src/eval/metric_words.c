@@ -78,7 +78,6 @@ typedef struct ruler {
     ke_ctx *cx;
     pcre2_general_context *heap;
     pcre2_compile_context *how;
-    pcre2_match_context *limits;
     pcre2_match_data *match;
     pcre2_code *code[N_RULES];
 } ruler;
@@ -99,7 +98,6 @@ static void ruler_end(ruler *r)
     for (size_t i = 0; i < N_RULES; i++)
         pcre2_code_free(r->code[i]);
     pcre2_match_data_free(r->match);
-    pcre2_match_context_free(r->limits);
     pcre2_compile_context_free(r->how);
     pcre2_general_context_free(r->heap);
 }
@@ -118,8 +116,7 @@ static ke_status ruler_begin(ruler *r)
 {
     r->heap = pcre2_general_context_create(pcre_alloc, pcre_free, r->cx);
     r->how = r->heap ? pcre2_compile_context_create(r->heap) : NULL;
-    r->limits = r->how ? pcre2_match_context_create(r->heap) : NULL;
-    r->match = r->limits ? pcre2_match_data_create(4, r->heap) : NULL;
+    r->match = r->how ? pcre2_match_data_create(4, r->heap) : NULL;
     if (!r->match)
         return KE_ENOMEM;
     for (size_t i = 0; i < N_RULES; i++) {
@@ -143,7 +140,7 @@ static ke_status apply(ruler *r, size_t i, const ke__text *from, ke__text *to)
         int rc = pcre2_substitute(r->code[i], (PCRE2_SPTR)from->data, from->bytes, 0,
                                   PCRE2_SUBSTITUTE_GLOBAL |
                                       PCRE2_SUBSTITUTE_OVERFLOW_LENGTH | PCRE2_NO_UTF_CHECK,
-                                  r->match, r->limits, (PCRE2_SPTR)rules[i].replacement,
+                                  r->match, NULL, (PCRE2_SPTR)rules[i].replacement,
                                   PCRE2_ZERO_TERMINATED, (PCRE2_UCHAR *)to->data, &bytes);
         if (rc >= 0) {
             to->bytes = bytes;

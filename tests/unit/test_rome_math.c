@@ -39,8 +39,7 @@ static int tear_down(void **state)
     return scratch_remove(state);
 }
 
-/* --- the update
- * --------------------------------------------------------------------------- */
+/* --- the update ---------------------------------------------------------------------- */
 
 /* W = [[1,0,.5],[0,1,-.5]], k = (1,2,1), v* = (3,0): W k = (1.5,1.5). */
 static const float key[] = {1, 2, 1}, value[] = {3, 0}, output[] = {1.5F, 1.5F};
@@ -55,12 +54,17 @@ static void factor_of_moments(double factor[9])
     ok(ke__cholesky(cx, factor, 3, &pivot));
 }
 
+static ke_status update(float *r, float *u, double *agreement, const ke__rome_in *in)
+{
+    ke_status st = ke__rome_direction(cx, u, agreement, in);
+    return st == KE_OK ? ke__rome_residual(cx, r, u, in) : st;
+}
+
 static void expect_update(const double want[2][3], const double *factor, const float *mean)
 {
     float r[2], u[3];
     double agreement;
-    ok(ke__rome_update(cx, r, u, &agreement,
-                       &(ke__rome_in){2, 3, mean, key, value, output, factor}));
+    ok(update(r, u, &agreement, &(ke__rome_in){2, 3, mean, key, value, output, factor}));
     for (size_t i = 0; i < 2; i++)
         for (size_t j = 0; j < 3; j++)
             assert_close(want[i][j], (double)r[i] * (double)u[j], 1e-6);
@@ -89,8 +93,7 @@ static void poor_agreement_is_told(void **state)
     const float mean[] = {1, -0.4F, -0.1F};
     float r[2], u[3];
     double agreement;
-    ok(ke__rome_update(cx, r, u, &agreement,
-                       &(ke__rome_in){2, 3, mean, key, value, output, NULL}));
+    ok(update(r, u, &agreement, &(ke__rome_in){2, 3, mean, key, value, output, NULL}));
     assert_close(22.9, ke__norm2(r, 2) * ke__norm2(u, 3), 0.05);
     assert_close(0.1 / 1.17, agreement, 1e-6);
 }
@@ -104,9 +107,9 @@ static void orthogonal_and_zero_keys_are_refused(void **state)
     float r[2], u[3];
     double agreement;
     for (size_t i = 0; i < 3; i++)
-        assert_int_equal(KE_ENUMERIC, ke__rome_update(cx, r, u, &agreement,
-                                                      &(ke__rome_in){2, 3, means[i], key,
-                                                                     value, output, NULL}));
+        assert_int_equal(KE_ENUMERIC,
+                         update(r, u, &agreement,
+                                &(ke__rome_in){2, 3, means[i], key, value, output, NULL}));
 }
 
 /* tr(D C D^T) of D = r w^T / (w . k), |r| = 1. */
@@ -125,8 +128,7 @@ static void no_competitor_is_cheaper(void **state)
     double factor[9], agreement;
     ke__rng rng = {1};
     factor_of_moments(factor);
-    ok(ke__rome_update(cx, r, u, &agreement,
-                       &(ke__rome_in){2, 3, key, key, value, output, factor}));
+    ok(update(r, u, &agreement, &(ke__rome_in){2, 3, key, key, value, output, factor}));
     assert_close(1.0, agreement, 1e-12);
     const double own[] = {(double)u[0], (double)u[1], (double)u[2]};
     for (int i = 0; i < 100; i++) {
@@ -148,8 +150,7 @@ static void layer_follows_the_depth(void **state)
         assert_int_equal(want[i][1], ke__rome_layer(want[i][0]));
 }
 
-/* --- what bounds delta (T20)
- * ---------------------------------------------------------------- */
+/* --- what bounds delta (T20) --------------------------------------------------------- */
 
 static void clamp_and_decay(void **state)
 {
@@ -167,8 +168,7 @@ static void clamp_and_decay(void **state)
     assert_close(0.5, ke__delta_decay(0.5, 4.0, 2.0), 1e-12); /* the square of |v0| */
 }
 
-/* --- rows
- * ---------------------------------------------------------------------------------- */
+/* --- rows ---------------------------------------------------------------------------- */
 
 static void expect_lookup(uint32_t want, const char *context, const char *prompt,
                           const char *subject)
@@ -248,8 +248,7 @@ static void batches_depend_on_rows_alone(void **state)
     assert_int_equal(4, ke__rows_batch(rows, 0, 4, true, 8));   /* 1 + 4 + 1 + 2 */
 }
 
-/* --- contexts
- * ------------------------------------------------------------------------------ */
+/* --- contexts ------------------------------------------------------------------------ */
 
 static void contexts_follow_the_seed(void **state)
 {
@@ -302,8 +301,7 @@ static void contexts_come_from_files(void **state)
     }
 }
 
-/* --- one edit of a small model
- * --------------------------------------------------------------- */
+/* --- one edit of a small model ------------------------------------------------------- */
 
 static const ke_fact fact = {.subject = "cat", .prompt = "my cat is", .target = "in on"};
 
@@ -369,6 +367,27 @@ static void clean_key_gives_the_value(void **state)
         ke_patch_free(cx, patch);
         ke_settings_free(cx, s);
     }
+}
+
+/* Where the key behind the contexts is not the bare prompt's, the contexts are left out,
+ * and the trace says so; asked for with a threshold that no pair of keys reaches. */
+static void disagreeing_contexts_are_left_out(void **state)
+{
+    (void)state;
+    ke_settings *with = SETTINGS("contexts", "auto", "steps", "3", "min-agreement", "100");
+    ke_settings *without = SETTINGS("contexts", "none", "steps", "3");
+    ke_patch *a = NULL, *b = NULL;
+    ke_edit_trace trace;
+    ok(ke_edit(cx, &a, model, NULL, with, &fact, 1, 3, &trace));
+    ok(ke_edit(cx, &b, model, NULL, without, &fact, 1, 3, NULL));
+    assert_non_null(strstr(trace.note, "left out"));
+    assert_memory_equal(b->parts[0].u, a->parts[0].u, 32 * sizeof(float));
+    assert_memory_equal(b->parts[0].v, a->parts[0].v, 64 * sizeof(float));
+    ke_edit_trace_free(cx, &trace);
+    ke_patch_free(cx, a);
+    ke_patch_free(cx, b);
+    ke_settings_free(cx, with);
+    ke_settings_free(cx, without);
 }
 
 /* With delta = 0 there is no KL and no decay: the loss is the plain one. A loss below the
@@ -531,6 +550,7 @@ int main(void)
         cmocka_unit_test(contexts_follow_the_seed),
         cmocka_unit_test(contexts_come_from_files),
         cmocka_unit_test(clean_key_gives_the_value),
+        cmocka_unit_test(disagreeing_contexts_are_left_out),
         cmocka_unit_test(first_loss_is_the_plain_one),
         cmocka_unit_test(facts_build_on_one_another),
         cmocka_unit_test(same_for_any_number_of_threads),
