@@ -18,6 +18,14 @@ static double kept(const ke__reply *before, const ke__reply *after)
     return ke__metric_agreement(before->ids + before->n - n, after->ids + after->n - n, n);
 }
 
+/* A model that stopped at once before keeps that by stopping at once. */
+static double retained(const ke__reply *before, const ke__reply *after)
+{
+    if (before->n == 0)
+        return after->n == 0;
+    return ke__metric_overlap(before->ids, before->n, after->ids, after->n);
+}
+
 /* The whole text counts, the prompt included (methods 5.10). */
 static ke_status erased(ke_ctx *cx, double *out, const ke__item *item, const ke__reply *r)
 {
@@ -39,9 +47,8 @@ static ke_status score(ke_ctx *cx, double *out, const ke__trial *t, size_t i)
     const ke__reply *after = &t->after->replies[view(t->c)][i];
 
     if (item->kind == KE__LOCALITY) {
-        *out = t->c->kind == KE__CASE_SANITATION
-                   ? ke__metric_overlap(before->ids, before->n, after->ids, after->n)
-                   : kept(before, after);
+        *out = t->c->kind == KE__CASE_SANITATION ? retained(before, after)
+                                                 : kept(before, after);
         return KE_OK;
     }
     if (t->c->kind == KE__CASE_SANITATION)

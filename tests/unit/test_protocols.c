@@ -42,6 +42,32 @@ static void easyedit_counts_tokens(void **state)
     assert_true(isnan(judged(&ke__protocol_easyedit, &t, 0)));
 }
 
+/* Methods 5.10: [5,6,7,8] that becomes [5,6,9] keeps half; letters count in any case. */
+static void easyedit_reads_erasure_in_what_is_generated(void **state)
+{
+    (void)state;
+    int32_t four[] = {5, 6, 7, 8}, three[] = {5, 6, 9};
+    const ke__item items[] = {
+        {.kind = KE__SUCCESS, .prompt = "Who?", .expected = "I don't know."},
+        {.kind = KE__LOCALITY, .part = "retain", .prompt = "q", .expected = "b"}};
+    ke__reply b[2] = {{.text = (char[]){""}}, {.ids = four, .n = 4}};
+    ke__reply a[2] = {{.text = (char[]){" Well, I DON'T KNOW. So"}},
+                      {.ids = three, .n = 3}};
+    const ke__said before = {.n_items = 2, .replies[KE__SHORT] = b};
+    const ke__said after = {.n_items = 2, .replies[KE__SHORT] = a};
+    const ke__case c = {.set = "sanitation", .kind = KE__CASE_SANITATION};
+    const ke__trial t = {&c, items, 2, &before, &after, 0};
+    const ke__protocol *p = &ke__protocol_easyedit;
+    assert_close(1, judged(p, &t, 0), 0);
+    assert_close(0.5, judged(p, &t, 1), 0);
+    a[0].text = (char[]){" I do know."};
+    assert_close(0, judged(p, &t, 0), 0);
+    b[1].n = 0; /* it said nothing before */
+    assert_close(0, judged(p, &t, 1), 0);
+    a[1].n = 0;
+    assert_close(1, judged(p, &t, 1), 0);
+}
+
 static void real_reads_texts(void **state)
 {
     (void)state;
@@ -134,6 +160,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(easyedit_counts_tokens),
+        TEST(easyedit_reads_erasure_in_what_is_generated),
         TEST(real_reads_texts),
         TEST(what_was_said_survives_the_file),
     };
