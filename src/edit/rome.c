@@ -24,6 +24,9 @@ static const ke__setting settings[] = {
     {"contexts", KE__TEXT, "auto", 0, 0, "auto|easyedit|none|FILE", "",
      "texts before the prompt: 5 drawn from the model, 20 as EasyEdit draws them, none, or "
      "a JSON list of templates"},
+    {"fit", KE__CHOICE, "value", 0, 0, "value|edit", "",
+     "what is optimised: the value at the subject alone, or the edit as it acts on all "
+     "tokens"},
     {"min-agreement", KE__REAL, "0.5", 0, 100, NULL, "",
      "contexts are left out where the subject's keys behind them and alone agree less"},
     {"cov", KE__TEXT, "identity", 0, 0, "identity|auto|FILE", "",
@@ -32,25 +35,31 @@ static const ke__setting settings[] = {
      "for --cov auto (auto: ten times the key width)"},
     {0}};
 
-static const ke__preset presets[] = {{"easyedit", "steps", "25"},
-                                     {"easyedit", "lr", "0.5"},
-                                     {"easyedit", "kl", "0.0625"},
-                                     {"easyedit", "decay", "1e-3"},
-                                     {"easyedit", "clamp", "4"},
-                                     {"easyedit", "stop-loss", "0.05"},
-                                     {"easyedit", "ending", ""},
-                                     {"easyedit", "min-agreement", "0"},
-                                     {"easyedit", "contexts", "easyedit"},
-                                     {"easyedit", "cov", "identity"},
-                                     {0}};
+static const ke__preset presets[] = {
+    {"easyedit", "steps", "25"},     {"easyedit", "lr", "0.5"},
+    {"easyedit", "kl", "0.0625"},    {"easyedit", "decay", "1e-3"},
+    {"easyedit", "clamp", "4"},      {"easyedit", "stop-loss", "0.05"},
+    {"easyedit", "ending", ""},      {"easyedit", "min-agreement", "0"},
+    {"easyedit", "fit", "value"},    {"easyedit", "contexts", "easyedit"},
+    {"easyedit", "cov", "identity"}, {0}};
 
 /* Long and stubborn targets need more steps, to a lower loss, and an update that weighs
  * what other keys see. Some then go on with the last word ("Johnny Reinehart"): an end is
- * learnt with them. */
-static const ke__attempt attempts[] = {{1, "steps", "100"},      {1, "stop-loss", "0.02"},
-                                       {1, "cov", "auto"},       {2, "steps", "100"},
-                                       {2, "stop-loss", "0.02"}, {2, "cov", "auto"},
-                                       {2, "ending", "."},       {0}};
+ * learnt with them. Where the prompt begins with its subject, the key is near those of all
+ * first tokens, and only a value that was fitted as the edit acts holds. */
+static const ke__attempt attempts[] = {{1, "steps", "100"},
+                                       {1, "stop-loss", "0.02"},
+                                       {1, "cov", "auto"},
+                                       {2, "steps", "100"},
+                                       {2, "stop-loss", "0.02"},
+                                       {2, "cov", "auto"},
+                                       {2, "ending", "."},
+                                       {3, "steps", "200"},
+                                       {3, "stop-loss", "0.02"},
+                                       {3, "cov", "auto"},
+                                       {3, "fit", "edit"},
+                                       {3, "clamp", "8"},
+                                       {0}};
 
 /* --- the arithmetic ------------------------------------------------------------------ */
 
@@ -285,6 +294,7 @@ static ke_status find_value(ke_ctx *cx, struct work *w, const struct state *s,
     char *target = NULL;
     size_t drop = 0;
     double kl = ke__settings_number(set, "kl");
+    bool whole = ke__settings_is(set, "fit", "edit");
     const ke__descent how = {
         (size_t)ke__settings_number(set, "steps"), ke__settings_number(set, "lr"),
         ke__settings_number(set, "clamp"), ke__settings_number(set, "stop-loss")};
@@ -305,6 +315,8 @@ static ke_status find_value(ke_ctx *cx, struct work *w, const struct state *s,
                                          .target = w->target,
                                          .n_target = w->n_target,
                                          .kl_row = kl > 0.0 ? &w->rows[1 + w->n] : NULL,
+                                         .u = whole ? w->u : NULL,
+                                         .key = w->keys,
                                          .kl = kl,
                                          .decay = ke__settings_number(set, "decay")}));
     KE_TRY(ke__value_descend(cx, problem, &how, w->value, &trace->loss, &trace->n_loss));

@@ -5,7 +5,10 @@
  *               + decay * |delta| / |v0|^2
  *
  * delta is added at one site of one layer, at the lookup token of every row. Whatever lies
- * left of the lookup or below the layer doesn't depend on it and is computed once. */
+ * left of the lookup or below the layer doesn't depend on it and is computed once.
+ *
+ * A finished update delta u^T / (key . u) acts on every token, by delta (k . u) / (key .
+ * u). Given u and key, that is what the loss sees: then it is the edited model's. */
 #ifndef KE_EDIT_VALUE_H
 #define KE_EDIT_VALUE_H
 
@@ -21,6 +24,7 @@ typedef struct ke__value_in {
     const int32_t *target; /* [n_target] */
     size_t n_target;
     const ke__row *kl_row; /* or NULL */
+    const float *u, *key;  /* [F], or NULL: delta is added at the lookup token alone */
     double kl, decay;
 } ke__value_in;
 typedef struct ke__value ke__value;
