@@ -21,18 +21,8 @@ ALL_C   = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -fvisibility=hidden -fPIC -MMD 
            -ffp-contract=off $(WARN) $(WERROR) $(OMP) $(PKG_C) $(SAN) $(CFLAGS)
 LIBS    := $(PKG_L) -lopenblas -lm -lpthread $(OMP) $(SAN) $(LDFLAGS)
 
-# The benchmark's runner and reports are not built until they have been checked with the metrics
-# (src/eval/metric_*.c): `make BENCH=1` builds them too.
-BENCH   ?=
-PENDING := $(if $(BENCH),,$(wildcard src/study/bench*.c src/study/protocol_*.c \
-             src/study/table*.c src/study/plot.c src/study/cases_json.c src/study/case_text.c \
-             src/cli/cmd_bench.c src/cli/cmd_report.c tests/unit/test_bench*.c \
-             tests/unit/test_protocols.c tests/unit/test_table.c tests/unit/test_plot.c \
-             tests/unit/test_report_cases.c tests/cli/test_cli_report.c \
-             tests/cli/test_cli_bench.c tests/oracle/test_bench*.c \
-             tests/support/bench_run.c tests/support/run_file.c))
-objects  = $(patsubst %,$(BUILD)/%.o,$(basename $(filter-out $(PENDING),$(1))))
-programs = $(patsubst %.c,$(BUILD)/%,$(filter-out $(PENDING),$(wildcard $(1))))
+objects  = $(patsubst %,$(BUILD)/%.o,$(basename $(1)))
+programs = $(patsubst %.c,$(BUILD)/%,$(wildcard $(1)))
 LIB_OBJ := $(call objects,$(filter-out src/cli/% src/serve/%,\
              $(wildcard src/*/*.c src/*/*/*.c src/*/*.S)))
 CLI_OBJ := $(call objects,$(wildcard src/cli/*.c))
