@@ -54,7 +54,7 @@ ke_status ke__moments_write(ke_ctx *cx, ke__out *out, const ke__moments *m)
     uint64_t bytes, at;
     KE_TRY(data_hash(cx, sha256, m));
     header = header_of(m, sha256);
-    KE_TRY(ke__json_compact(cx, &text, header));
+    KE_TRY(ke__json_text(cx, &text, header, 17));
     bytes = strlen(text);
     at = sizeof MAGIC - 1 + sizeof bytes + bytes;
     KE_TRY(ke__out_write(cx, out, MAGIC, sizeof MAGIC - 1));

@@ -3,11 +3,10 @@
 #ifndef KE_EDIT_EDIT_H
 #define KE_EDIT_EDIT_H
 
+#include "base/json.h"
 #include "knowedit/edit.h"
 #include "model/pass.h"
 #include "patch/patch.h"
-
-#include <jansson.h>
 
 /* --- settings: rows of a table ---------------------------------------------------------
  */
@@ -74,8 +73,5 @@ typedef struct ke__method {
 #include "edit/methods.def"
 #undef METHOD
 const ke__method *ke__method_find(const char *name); /* NULL if unknown */
-
-/* The compact text of a JSON value; the caller's. */
-KE_MUST_CHECK ke_status ke__json_compact(ke_ctx *cx, char **out, const json_t *value);
 
 #endif

@@ -63,34 +63,6 @@ void ke_edit_trace_free(ke_ctx *cx, ke_edit_trace *trace)
     *trace = (ke_edit_trace){0};
 }
 
-typedef struct sink {
-    ke_ctx *cx;
-    ke__text text;
-    ke_status st;
-} sink;
-
-static int append(const char *data, size_t bytes, void *payload)
-{
-    sink *to = payload;
-    /* jansson goes on after a failure at an object's key: the first one counts. */
-    if (to->st == KE_OK)
-        to->st = ke__text_add(to->cx, &to->text, data, bytes);
-    return to->st == KE_OK ? 0 : -1;
-}
-
-ke_status ke__json_compact(ke_ctx *cx, char **out, const json_t *value)
-{
-    sink to = {.cx = cx};
-    int failed =
-        json_dump_callback(value, append, &to, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    *out = to.text.data;
-    if (!failed && to.st == KE_OK)
-        return KE_OK;
-    ke__free(cx, to.text.data);
-    *out = NULL;
-    return ke__fail(cx, KE_ENOMEM, NULL, "out of memory for JSON text");
-}
-
 static ke_status check_facts(ke_ctx *cx, const ke_fact *facts, size_t n)
 {
     ke_status st = n > 0 ? KE_OK : ke__fail(cx, KE_EINVAL, "facts", "no fact to edit");
@@ -175,7 +147,7 @@ ke_status ke_edit(ke_ctx *cx, ke_patch **out, const ke_model *model, const ke_st
     meta = record(settings, facts, n_facts, seed);
     KE_TRY(method->prepare(cx, &state, &in, meta));
     KE_TRY(edit_all(cx, patch, method, state, &in, facts, n_facts, own));
-    KE_TRY(ke__json_compact(cx, &text, meta));
+    KE_TRY(ke__json_text(cx, &text, meta, 17));
     KE_TRY(ke__patch_set_meta(cx, patch, text));
     for (size_t i = 0; trace && i < n_facts; i++) {
         trace[i] = own[i];

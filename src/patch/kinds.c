@@ -51,36 +51,6 @@ ke_status ke__json_put(ke_ctx *cx, json_t *object, const char *key, json_t *valu
     return ke__fail(cx, KE_ENOMEM, key, "no memory for JSON, or a text that is not UTF-8");
 }
 
-struct sink {
-    ke_ctx *cx;
-    ke__text text;
-    ke_status st;
-};
-
-static int add_text(const char *data, size_t bytes, void *payload)
-{
-    struct sink *sink = payload;
-
-    /* jansson goes on after a failure at an object's key: the first one counts. */
-    if (sink->st == KE_OK)
-        sink->st = ke__text_add(sink->cx, &sink->text, data, bytes);
-    return sink->st == KE_OK ? 0 : -1;
-}
-
-ke_status ke__json_text(ke_ctx *cx, char **out, const json_t *json)
-{
-    struct sink sink = {.cx = cx};
-
-    *out = NULL;
-    if (json_dump_callback(json, add_text, &sink, JSON_COMPACT) != 0 || sink.st != KE_OK) {
-        ke__free(cx, sink.text.data);
-        return sink.st != KE_OK ? sink.st
-                                : ke__fail(cx, KE_ENOMEM, NULL, "no memory for JSON");
-    }
-    *out = sink.text.data;
-    return KE_OK;
-}
-
 /* --- reading ----------------------------------------------------------------------- */
 
 ke_status ke__source_u64(ke_ctx *cx, const ke__source *src, const json_t *entry,

@@ -3,9 +3,8 @@
 #ifndef KE_PATCH_KINDS_H
 #define KE_PATCH_KINDS_H
 
+#include "base/json.h"
 #include "patch/patch.h"
-
-#include <jansson.h>
 
 /* Arrays that follow the header of a patch file, in this order, without gaps. Borrowed. */
 typedef struct ke__blob {
@@ -70,8 +69,6 @@ bool ke__kind_named(ke__part_kind *out, const char *name);
 /* object[key] = value, which is given away. KE_ENOMEM also for a NULL value. */
 KE_MUST_CHECK ke_status ke__json_put(ke_ctx *cx, json_t *object, const char *key,
                                      json_t *value);
-/* JSON as compact text; the caller frees *out. */
-KE_MUST_CHECK ke_status ke__json_text(ke_ctx *cx, char **out, const json_t *json);
 /* Index of the first element that is NaN or infinite, n if none. */
 size_t ke__first_bad(const float *x, size_t n);
 /* A copy of [rows, cols] floats. */

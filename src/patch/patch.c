@@ -83,7 +83,7 @@ static ke_status build_description(ke_ctx *cx, char **out, const ke_patch *p,
         }
     }
     KE_TRY(ke__json_put(cx, object, "parts", json_incref(list)));
-    KE_TRY(ke__json_text(cx, out, object));
+    KE_TRY(ke__json_text(cx, out, object, 17));
 done:
     json_decref(list);
     json_decref(object);

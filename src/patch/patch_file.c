@@ -80,7 +80,7 @@ static ke_status build_header(ke_ctx *cx, char **out, ke__payload *payload,
     KE_TRY(put_parts(cx, header, payload, p));
     if (p->undo.n_pieces > 0)
         KE_TRY(put_undo(cx, header, payload, &p->undo));
-    KE_TRY(ke__json_text(cx, out, header));
+    KE_TRY(ke__json_text(cx, out, header, 17));
 done:
     json_decref(header);
     return st;
@@ -227,7 +227,7 @@ static ke_status read_header(ke_ctx *cx, ke_patch *p, ke__source *src, const jso
                       (unsigned long long)src->used, (unsigned long long)src->bytes);
         goto done;
     }
-    KE_TRY(ke__json_text(cx, &text, meta));
+    KE_TRY(ke__json_text(cx, &text, meta, 17));
     KE_TRY(ke__patch_set_meta(cx, p, text));
 done:
     ke__free(cx, text);

@@ -280,7 +280,7 @@ ke_status ke__bench_row(ke_ctx *cx, char **out, double *success, const ke__proto
              row, "fluency",
              ke__json_number(in->drawn ? in->drawn->fluency[place] : (double)NAN)) &&
          add_seconds(row, in) && add_metrics(row, p, in) && add_texts(row, p, place, in);
-    st = ok ? ke__json_compact(cx, out, row) : no_memory(cx);
+    st = ok ? ke__json_text(cx, out, row, 17) : no_memory(cx);
 done:
     json_decref(row);
     return st;

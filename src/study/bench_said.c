@@ -52,8 +52,7 @@ ke_status ke__said_write(ke_ctx *cx, char **out, const ke__said *said)
         ok = ke__json_set(root, view_names[v], list) && ok;
     }
     /* All digits: a number read back is the number. */
-    ke_status st = ok ? ke__json_compact(cx, out, root)
-                      : ke__fail(cx, KE_ENOMEM, NULL, "out of memory: a JSON text");
+    ke_status st = ke__json_text(cx, out, ok ? root : NULL, 17);
     json_decref(root);
     return st;
 }

@@ -49,7 +49,7 @@ static ke_status write_row(ke_ctx *cx, const ke__store_row *row, void *payload)
         st = ke__fail(cx, KE_ENOMEM, NULL, "out of memory: a row of %s", w->path);
         goto done;
     }
-    KE_TRY(ke__json_compact(cx, &text, o));
+    KE_TRY(ke__json_text(cx, &text, o, 17));
     KE_TRY(ke__text_addf(cx, &w->text, "%s\n", w->n++ ? "," : ""));
     KE_TRY(ke__text_add(cx, &w->text, text, strlen(text)));
 done:

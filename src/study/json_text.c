@@ -54,25 +54,7 @@ json_t *ke__json_done(json_t *value, bool ok)
 
 ke_status ke__json_dump(ke_ctx *cx, char **out, json_t *value)
 {
-    ke_status st = KE_OK;
-    size_t bytes = 0;
-    const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(9);
-
-    *out = NULL;
-    if (value)
-        bytes = json_dumpb(value, NULL, 0, flags);
-    if (bytes == 0) {
-        st = ke__fail(cx, KE_ENOMEM, NULL, "out of memory: a JSON text");
-        goto done;
-    }
-    KE_TRY(ke__alloc(cx, out, bytes + 1, 1));
-    if (json_dumpb(value, *out, bytes, flags) != bytes) {
-        ke__free(cx, *out);
-        *out = NULL;
-        st =
-            ke__fail(cx, KE_ENOMEM, NULL, "out of memory: a JSON text of %zu bytes", bytes);
-    }
-done:
+    ke_status st = ke__json_text(cx, out, value, 9);
     json_decref(value);
     return st;
 }

@@ -100,9 +100,7 @@ static json_t *table_json(const ke__table *t)
 ke_status ke__table_json(ke_ctx *cx, char **out, const ke__table *t)
 {
     json_t *table = table_json(t);
-    *out = NULL;
-    ke_status st = table ? ke__json_compact(cx, out, table)
-                         : ke__fail(cx, KE_ENOMEM, NULL, "out of memory: a report");
+    ke_status st = ke__json_text(cx, out, table, 17);
     json_decref(table);
     return st;
 }
