@@ -22,13 +22,16 @@ typedef struct ke_edit_job {
     const ke_fact *facts;
     size_t n_facts;
     const char *edited_type; /**< "auto" (NULL), "same", or a type's name. */
-    bool force;              /**< Replace existing outputs. */
-    bool keep_failed;        /**< Write even if a fact did not take. */
-    bool no_stamp;           /**< Leave the metadata as it is. */
-    bool no_special;         /**< Prompts without BOS. */
-    bool dry_run;            /**< Compute and measure, write nothing. */
-    bool plan_only;          /**< Stop after the plan. */
-    bool one_attempt;        /**< No ladder (a preset says so). */
+    /** What an edit may cost: KL (nats a token of held-out text) above which it counts as
+     * not taken. 0: no limit. */
+    double max_kl;
+    bool force;       /**< Replace existing outputs. */
+    bool keep_failed; /**< Write even if a fact did not take, or max_kl is passed. */
+    bool no_stamp;    /**< Leave the metadata as it is. */
+    bool no_special;  /**< Prompts without BOS. */
+    bool dry_run;     /**< Compute and measure, write nothing. */
+    bool plan_only;   /**< Stop after the plan. */
+    bool one_attempt; /**< No ladder (a preset says so). */
     uint64_t seed;
     /** Called with each line of talk (plan, attempts); may be NULL. */
     void (*say)(const char *line, void *payload);
@@ -77,6 +80,7 @@ typedef struct ke_edit_report {
     double kl, ppl_before,
         ppl_after; /**< On held-out text: mean KL(before || after) a token. */
     size_t harm_tokens;
+    bool too_harmful;     /**< kl is above the job's max_kl (or is no number). */
     char *output, *patch; /**< What was written, or NULL. */
     char sha256_base[65], sha256_output[65];
     ke_edited_tensor *tensors;
@@ -90,8 +94,8 @@ typedef struct ke_edit_report {
 } ke_edit_report;
 
 /**
- * Run the job. KE_OK with (*out)->took == false: it ran, a fact did not take, and nothing
- * was written unless keep_failed.
+ * Run the job. KE_OK with (*out)->took == false: it ran, a fact did not take or the harm
+ * passed max_kl, and nothing was written unless keep_failed.
  *
  * Ownership: `*out` is the caller's, freed with ke_edit_report_free(); it may be set (with
  *            what is known so far) on failure too.

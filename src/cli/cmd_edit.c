@@ -10,6 +10,7 @@ typedef struct edit_options {
     char *model, *output, *patch, *subject, *prompt, *target, *facts_file, *method, *preset,
         *edited_type;
     char **paraphrases, **neighbours; /* NULL-terminated, or NULL */
+    double max_kl;
     int keep_failed, no_stamp, no_special, plan_only;
     /* One option per setting of any method, so that a new setting appears by itself. */
     size_t n_settings;
@@ -160,6 +161,7 @@ static ke_status edit(ke__cli *c, const edit_options *o)
         .n_facts = from_file ? facts.n : 1,
         .edited_type = o->edited_type,
         .force = c->force,
+        .max_kl = o->max_kl,
         .keep_failed = o->keep_failed,
         .no_stamp = o->no_stamp,
         .no_special = o->no_special,
@@ -187,7 +189,7 @@ done:
 static ke_status run(ke__cli *c)
 {
     ke_status st = KE_OK;
-    edit_options o = {0};
+    edit_options o = {.max_kl = 1.0};
     fill_setting_table(&o);
     const struct poptOption options[] = {
         {"model", 'm', POPT_ARG_STRING, &o.model, 0,
@@ -212,7 +214,12 @@ static ke_status run(ke__cli *c)
          "of edited tensors in the output: auto, same, f32, f16, bf16, q8_0, ... (auto)",
          "TYPE"},
         {"keep-failed", 0, POPT_ARG_NONE, &o.keep_failed, 0,
-         "write the output even if a fact did not take", NULL},
+         "write the output even if a fact did not take or harm is too large", NULL},
+        {"max-kl", 0, POPT_ARG_DOUBLE, &o.max_kl, 0,
+         "refuse an edit that changes predictions on held-out text by more, in nats a "
+         "token "
+         "(1; 0: no limit)",
+         "X"},
         {"no-stamp", 0, POPT_ARG_NONE, &o.no_stamp, 0,
          "leave the model's metadata as it is", NULL},
         {"no-special", 0, POPT_ARG_NONE, &o.no_special, 0, "no BOS before prompts", NULL},

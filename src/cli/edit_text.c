@@ -118,6 +118,8 @@ void ke__edit_text_print(const ke_edit_report *r)
         printf(
             "%-12sKL %.3g a token, perplexity %.4g -> %.4g (%zu tokens of held-out text)\n",
             "harm", r->kl, r->ppl_before, r->ppl_after, r->harm_tokens);
+        if (r->too_harmful)
+            printf("%-12sthe edit costs more than --max-kl allows\n", "refused");
         print_change(r);
     }
     printf(

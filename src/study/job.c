@@ -212,6 +212,8 @@ static ke_status measure_after(ke_ctx *cx, ke__run *run)
     r->ppl_before = harm.ppl_before;
     r->ppl_after = harm.ppl_after;
     r->harm_tokens = harm.tokens;
+    r->too_harmful = run->job->max_kl > 0.0 && !(harm.kl <= run->job->max_kl);
+    r->took = r->took && !r->too_harmful;
 done:
     if (pushed)
         ke_stack_pop(cx, run->stack);

@@ -108,7 +108,8 @@ static json_t *harm_json(const ke_edit_report *r)
     bool ok = ke__json_set(out, "kl", ke__json_number(r->kl)) &&
               ke__json_set(out, "ppl_before", ke__json_number(r->ppl_before)) &&
               ke__json_set(out, "ppl_after", ke__json_number(r->ppl_after)) &&
-              ke__json_set(out, "tokens", json_integer((json_int_t)r->harm_tokens));
+              ke__json_set(out, "tokens", json_integer((json_int_t)r->harm_tokens)) &&
+              ke__json_set(out, "too_harmful", json_boolean(r->too_harmful));
     return ke__json_done(out, ok);
 }
 

@@ -259,6 +259,33 @@ static void what_did_not_take_is_not_written(void **state)
     end(&b);
 }
 
+static void what_harms_too_much_is_not_written(void **state)
+{
+    bench b;
+    begin(&b, state, "f32");
+    ke_edit_report *r = run(&b);
+    double kl = r->kl;
+    assert_false(r->too_harmful);
+    ke_edit_report_free(b.cx, r);
+    assert_int_equal(unlink(b.out), 0);
+    assert_int_equal(unlink(b.patch), 0);
+
+    b.job.max_kl = kl * 0.5;
+    r = run(&b);
+    assert_true(r->facts[0].took);
+    assert_true(r->too_harmful && !r->took);
+    assert_null(r->output);
+    assert_int_equal(scratch_count(state), 1);
+    ke_edit_report_free(b.cx, r);
+
+    b.job.max_kl = kl * 2.0;
+    r = run(&b);
+    assert_true(r->took);
+    assert_string_equal(r->output, b.out);
+    ke_edit_report_free(b.cx, r);
+    end(&b);
+}
+
 static void a_dry_run_and_a_plan_leave_nothing(void **state)
 {
     bench b;
@@ -482,6 +509,7 @@ int main(void)
         IN_FOLDER(what_holds_already_is_copied),
         IN_FOLDER(several_facts_hold_together),
         IN_FOLDER(what_did_not_take_is_not_written),
+        IN_FOLDER(what_harms_too_much_is_not_written),
         IN_FOLDER(a_dry_run_and_a_plan_leave_nothing),
         IN_FOLDER(without_an_output_only_the_patch_is_written),
         IN_FOLDER(an_output_that_is_there_stays),
