@@ -57,6 +57,9 @@ KE_API KE_MUST_CHECK ke_status ke_model_sha256(ke_ctx *cx, const ke_model *model
                                                char out[65]);
 
 KE_API const ke_tokenizer *ke_model_tokenizer(const ke_model *model);
+/** From now on no text begins with BOS, whatever the file says: not prompts, not the texts
+ * that statistics and harm are computed on. */
+KE_API void ke_model_drop_bos(ke_model *model);
 
 /** How to tokenise a text; combine with |. */
 enum {

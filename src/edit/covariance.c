@@ -213,9 +213,10 @@ static ke_status cache_path(ke_ctx *cx, char **out, const ke_model *model, uint3
         st = ke__fail(cx, KE_EIO, sub, "cannot make the folder: %s", strerror(errno));
         goto done;
     }
-    KE_TRY(ke__format(cx, out, "%s/%.32s-%u-%.16s-%zu-%zu-%g.kestats", sub, sha256, layer,
+    KE_TRY(ke__format(cx, out, "%s/%.32s-%u-%.16s-%zu-%zu-%g%s.kestats", sub, sha256, layer,
                       text, n_tokens ? n_tokens : (size_t)10 * model->info.d_ffn, o.chunk,
-                      o.shrink));
+                      o.shrink,
+                      ke__tokenizer_bos_dropped(model->tokenizer) ? "-nobos" : ""));
 done:
     ke__free(cx, folder);
     ke__free(cx, sub);

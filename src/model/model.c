@@ -424,6 +424,11 @@ const ke_tokenizer *ke_model_tokenizer(const ke_model *m)
     return m->tokenizer;
 }
 
+void ke_model_drop_bos(ke_model *m)
+{
+    ke__tokenizer_drop_bos(m->tokenizer);
+}
+
 ke_status ke_chat_format(ke_ctx *cx, char **text, const ke_model *m, const char *message)
 {
     *text = NULL;

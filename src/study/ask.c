@@ -10,11 +10,6 @@
 #define MIN_TOKENS    16 /* of a continuation that is shown */
 #define TOKENS_BEYOND 8  /* after the target: white space before it, and where it ends */
 
-static unsigned flags_of(const ke__run *run)
-{
-    return run->job->no_special ? 0 : KE_TOK_ADD_BOS;
-}
-
 static bool ends_open(const char *prompt, const char *target)
 {
     size_t n = ke__trimmed(prompt);
@@ -30,12 +25,12 @@ static ke_status question_new(ke_ctx *cx, ke__question *out, const ke__run *run,
     const ke_tokenizer *tok = ke_model_tokenizer(run->model);
 
     KE_TRY(ke_tokenize(cx, &out->prompt, &out->n_prompt, tok, fact->prompt,
-                       strlen(fact->prompt), flags_of(run)));
+                       strlen(fact->prompt), KE_TOK_ADD_BOS));
     KE_TRY(ke__format(cx, &text, "%s%s%.*s", fact->prompt,
                       ends_open(fact->prompt, fact->target) ? " " : "",
                       (int)ke__trimmed(fact->target), fact->target));
     KE_TRY(ke_tokenize(cx, &out->scored, &out->n_scored, tok, text, strlen(text),
-                       flags_of(run)));
+                       KE_TOK_ADD_BOS));
     while (n < out->n_prompt && n < out->n_scored && out->prompt[n] == out->scored[n])
         n++;
     if (n == out->n_scored && n > 0)
@@ -294,7 +289,7 @@ static ke_status continue_batch(ke_ctx *cx, char **out, const ke__run *run,
 
     for (size_t i = 0; i < n; i++) {
         KE_TRY(ke_tokenize(cx, &ids, &asked[i].n, tok, prompts[i], strlen(prompts[i]),
-                           flags_of(run)));
+                           KE_TOK_ADD_BOS));
         asked[i].ids = ids;
     }
     KE_TRY(ke_generate(cx, texts, run->model, edits, asked, n, opts));

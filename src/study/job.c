@@ -201,7 +201,6 @@ static ke_status measure_after(ke_ctx *cx, ke__run *run)
     ke__harm harm = {0};
     bool pushed = false;
 
-    opts.bos = !run->job->no_special;
     KE_TRY(list_tensors(cx, run));
     list_layers(r);
     KE_TRY(ke__stack_push_merged(cx, run->stack, &run->merged));
@@ -234,6 +233,8 @@ static ke_status run_steps(ke_ctx *cx, ke__run *run)
     ke_edit_report *r = run->report;
 
     KE_TRY(ke_model_open(cx, &run->model, run->job->model_path));
+    if (run->job->no_special)
+        ke_model_drop_bos(run->model);
     KE_TRY(make_plan(cx, run));
     KE_TRY(ke_model_sha256(cx, run->model, r->sha256_base));
     ke__run_lap(run, &r->seconds.open);

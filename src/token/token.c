@@ -89,6 +89,16 @@ const char *ke__tokenizer_name(const ke_tokenizer *tok)
     return tok->name;
 }
 
+void ke__tokenizer_drop_bos(ke_tokenizer *tok)
+{
+    tok->bos_dropped = true;
+}
+
+bool ke__tokenizer_bos_dropped(const ke_tokenizer *tok)
+{
+    return tok->bos_dropped;
+}
+
 int32_t ke_tokenizer_bos(const ke_tokenizer *tok)
 {
     return tok->bos;
@@ -231,7 +241,7 @@ ke_status ke__tokenize_spans(ke_ctx *cx, int32_t **ids, size_t **ends, size_t *n
     KE_TRY(ke__alloc(cx, &e.ids, e.room, sizeof *e.ids));
     KE_TRY(ke__alloc(cx, &e.ends, e.room, sizeof *e.ends));
     KE_TRY(cut_special(cx, &parts, &tok->vocab, text, bytes, flags & KE_TOK_PARSE_SPECIAL));
-    if ((flags & KE_TOK_ADD_BOS) && tok->add_bos)
+    if ((flags & KE_TOK_ADD_BOS) && tok->add_bos && !tok->bos_dropped)
         KE_TRY(ke__encoder_push(&e, tok->bos, 0));
     for (size_t i = 0; i < parts.n; i++) {
         const fragment *f = &parts.at[i];

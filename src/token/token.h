@@ -16,6 +16,10 @@ size_t ke__tokenizer_size(const ke_tokenizer *tok);
 /* "gpt2 (smollm)" */
 const char *ke__tokenizer_name(const ke_tokenizer *tok);
 
+/* From now on KE_TOK_ADD_BOS adds nothing; and whether that was asked for. */
+void ke__tokenizer_drop_bos(ke_tokenizer *tok);
+bool ke__tokenizer_bos_dropped(const ke_tokenizer *tok);
+
 /* As ke_tokenize(), and ends[i] = the byte of `text` where token i ends (BOS: 0), so token
  * i covers [ends[i-1], ends[i]). Caller frees both; `ends` may be NULL. */
 KE_MUST_CHECK ke_status ke__tokenize_spans(ke_ctx *cx, int32_t **ids, size_t **ends,

@@ -115,6 +115,7 @@ struct ke_tokenizer {
     ke__gguf_str *piece; /* [n] the bytes that each id stands for */
     int32_t bos, eos;
     bool add_bos, add_eos;
+    bool bos_dropped; /* at the user's wish */
 };
 
 #endif

@@ -245,6 +245,7 @@ static ke_status write_file(maker *m, const ke__arch *a, const tiny_spec *s,
          .n = N_MERGES},
         number("tokenizer.ggml.bos_token_id", N_VOCAB - 1),
         number("tokenizer.ggml.eos_token_id", N_VOCAB - 1),
+        {.key = "tokenizer.ggml.add_bos_token", .type = KE__GGUF_BOOL, .value.u = s->bos},
     };
     return ke__gguf_create(m->cx, path, kvs, sizeof kvs / sizeof kvs[0], m->tensors, m->n);
 }

@@ -9,12 +9,13 @@ typedef struct tiny_spec {
     const char *type;                                 /* of the matrices; NULL: "f32" */
     uint32_t n_layers, d, f, n_heads, n_kv, head_dim; /* 0: 3, 32, 64, 4, 2, 8 */
     uint64_t seed;
+    bool bos;     /* begins texts with BOS */
     bool untied;  /* an output matrix of its own */
     float poison; /* put into one weight of the last layer if not 0 (NaN for instance) */
 } tiny_spec;
 
 /* Write the model to `path`. Its tokenizer is byte-level: 256 bytes, a few merges, and
- * "<|end|>" as BOS and EOS (none is added to a text). */
+ * "<|end|>" as BOS and EOS (neither is added to a text, unless `bos`). */
 KE_MUST_CHECK ke_status tiny_model_write(ke_ctx *cx, const tiny_spec *spec,
                                          const char *path);
 /* The same in a temporary file that is gone at exit; opened. Fails the test on error. */

@@ -286,6 +286,31 @@ static void what_harms_too_much_is_not_written(void **state)
     end(&b);
 }
 
+/* Without BOS the job is that of a file which asks for none. */
+static void bos_can_be_left_out(void **state)
+{
+    bench b;
+    double with, without, plain;
+    begin(&b, state, "f32");
+    ke_edit_report *r = run(&b);
+    plain = r->facts[0].trace.key_norm;
+    ke_edit_report_free(b.cx, r);
+    tiny_spec spec = {.type = "f32", .seed = 3, .bos = true};
+    assert_int_equal(tiny_model_write(b.cx, &spec, b.base), KE_OK);
+    b.job.force = true;
+    r = run(&b);
+    with = r->facts[0].trace.key_norm;
+    ke_edit_report_free(b.cx, r);
+    b.job.no_special = true;
+    r = run(&b);
+    without = r->facts[0].trace.key_norm;
+    assert_true(r->took);
+    ke_edit_report_free(b.cx, r);
+    assert_true(with != plain);
+    assert_true(without == plain);
+    end(&b);
+}
+
 static void a_dry_run_and_a_plan_leave_nothing(void **state)
 {
     bench b;
@@ -510,6 +535,7 @@ int main(void)
         IN_FOLDER(several_facts_hold_together),
         IN_FOLDER(what_did_not_take_is_not_written),
         IN_FOLDER(what_harms_too_much_is_not_written),
+        IN_FOLDER(bos_can_be_left_out),
         IN_FOLDER(a_dry_run_and_a_plan_leave_nothing),
         IN_FOLDER(without_an_output_only_the_patch_is_written),
         IN_FOLDER(an_output_that_is_there_stays),

@@ -207,6 +207,8 @@ static void bos_and_eos_as_the_file_says(void **state)
     toy_expect(&t, "ab", 2, KE_TOK_ADD_BOS | KE_TOK_ADD_EOS, TOY_IDS(X, AB, END),
                TOY_IDS(0, 2, 2));
     toy_expect(&t, "", 0, KE_TOK_ADD_BOS, TOY_IDS(X), TOY_IDS(0));
+    ke__tokenizer_drop_bos(t.tok);
+    toy_expect(&t, "ab", 2, KE_TOK_ADD_BOS | KE_TOK_ADD_EOS, TOY_IDS(AB, END), NULL);
     toy_close(&t);
 
     open_special(&t, state, kvs, 2); /* named, but not to be added */
