@@ -21,6 +21,7 @@ typedef struct ke_edit_job {
     const ke_settings *settings;
     const ke_fact *facts;
     size_t n_facts;
+    const char *facts_path;  /**< Where they were read from, or NULL: never written. */
     const char *edited_type; /**< "auto" (NULL), "same", or a type's name. */
     /** What an edit may cost: KL (nats a token of held-out text) above which it counts as
      * not taken. 0: no limit. */

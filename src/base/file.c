@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -115,11 +116,42 @@ bool ke__file_exists(const char *path)
     return stat(path, &info) == 0;
 }
 
+/* The name's last part, and what its folder is. */
+static bool split(const char *path, const char **name, struct stat *folder)
+{
+    char text[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t n = slash ? (size_t)(slash - path) + 1 : 0;
+    *name = path + n;
+    if (n >= sizeof text)
+        return false;
+    memcpy(text, path, n);
+    text[n] = '\0';
+    return stat(n ? text : ".", folder) == 0;
+}
+
 bool ke__file_same(const char *a, const char *b)
 {
     struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev &&
-           x.st_ino == y.st_ino;
+    const char *name_a, *name_b;
+    bool same;
+    if (stat(a, &x) == 0 && stat(b, &y) == 0)
+        same = true;
+    else
+        same =
+            split(a, &name_a, &x) && split(b, &name_b, &y) && strcmp(name_a, name_b) == 0;
+    return same && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+ke_status ke__file_refuse_input(ke_ctx *cx, const char *output, const char *input)
+{
+    struct stat info;
+    if (!input || stat(input, &info) != 0 || !ke__file_same(output, input))
+        return KE_OK;
+    return ke__fail(cx, KE_EINVAL, output,
+                    "the output is the input %s: expected another file, no input is ever "
+                    "written",
+                    input);
 }
 
 /* Make `path` and the folders above it. */

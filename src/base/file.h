@@ -23,8 +23,12 @@ void ke__map_close(ke_ctx *cx, ke__map *map); /* of a zeroed map is a no-op */
 KE_MUST_CHECK ke_status ke__file_read(ke_ctx *cx, char **out, size_t *bytes,
                                       const char *path, size_t max_bytes);
 bool ke__file_exists(const char *path);
-/* Whether both name the same file now. */
+/* Whether both name the same file: the one that is there, or the one that would be made. */
 bool ke__file_same(const char *a, const char *b);
+/* KE_EINVAL if writing `output` would replace the file `input` (may be NULL, or no file).
+ */
+KE_MUST_CHECK ke_status ke__file_refuse_input(ke_ctx *cx, const char *output,
+                                              const char *input);
 
 /* An output under way. It has no name until commit where the file system can do that
  * (O_TMPFILE), else a hidden temporary one beside the target. */
@@ -34,7 +38,8 @@ typedef struct ke__out {
     char *temp; /* NULL: nameless */
     uint64_t bytes;
     bool force;
-    void *sha; /* running SHA-256 of all that was written */
+    bool named; /* committed, even if syncing the folder failed after that */
+    void *sha;  /* running SHA-256 of all that was written */
     char *buffer;
     size_t buffered;
 } ke__out;

@@ -262,6 +262,7 @@ ke_status ke__out_commit(ke_ctx *cx, ke__out *out)
                             strerror(errno));
         goto done;
     }
+    out->named = true;
     ke__free(cx, out->temp); /* gone: nothing is left for close to drop */
     out->temp = NULL;
     KE_TRY(sync_folder(cx, out, folder));

@@ -45,6 +45,9 @@ struct ke__cli {
     long long n_threads; /* -1: one per core */
     uint64_t seed;
     char *seed_text, *isa, *mem_limit;
+    struct {
+        char *seed, *isa, *mem_limit;
+    } leading;   /* given before the command; those after it come first */
     char **args; /* [n_args] what stands beside the options */
     size_t n_args;
     int exit_code;  /* of a command that returned KE_OK, or ended in ke__opt_parse() */

@@ -55,8 +55,8 @@ static ke_status read_prompt(ke__cli *c, const ask_options *o, const ke_model *m
 
     if (o->tokens_in != NULL) {
         ke_model_info_get(model, &info);
-        KE_TRY(ke__opt_list(c, "--tokens-in", o->tokens_in, false, INT32_MAX,
-                            &a->prompt_ids, &a->n_prompt));
+        KE_TRY(ke__opt_list(c, "--tokens-in", o->tokens_in, false,
+                            (int32_t)info.n_vocab - 1, &a->prompt_ids, &a->n_prompt));
         return ke_detokenize(c->cx, &a->prompt, &bytes, tok, a->prompt_ids, a->n_prompt);
     }
     unsigned flags = (o->no_special ? 0U : KE_TOK_ADD_BOS) |

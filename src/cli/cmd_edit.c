@@ -159,6 +159,7 @@ static ke_status edit(ke__cli *c, const edit_options *o)
         .settings = settings,
         .facts = from_file ? facts.items : &fact,
         .n_facts = from_file ? facts.n : 1,
+        .facts_path = o->facts_file,
         .edited_type = o->edited_type,
         .force = c->force,
         .max_kl = o->max_kl,

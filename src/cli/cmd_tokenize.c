@@ -45,15 +45,17 @@ done:
     return st;
 }
 
-static ke_status decode(ke__cli *c, const ke_tokenizer *tok, const char *list,
-                        json_t *items)
+static ke_status decode(ke__cli *c, const ke_model *model, const char *list, json_t *items)
 {
     ke_status st = KE_OK;
+    const ke_tokenizer *tok = ke_model_tokenizer(model);
+    ke_model_info info;
     int32_t *ids = NULL;
     char *text = NULL;
     size_t n = 0, bytes = 0;
 
-    KE_TRY(ke__opt_list(c, "--decode", list, false, INT32_MAX, &ids, &n));
+    ke_model_info_get(model, &info);
+    KE_TRY(ke__opt_list(c, "--decode", list, false, (int32_t)info.n_vocab - 1, &ids, &n));
     KE_TRY(ke_detokenize(c->cx, &text, &bytes, tok, ids, n));
     if (items == NULL) {
         fwrite(text, 1, bytes, stdout);
@@ -102,7 +104,7 @@ static ke_status run(ke__cli *c)
                      (add_special ? KE_TOK_ADD_BOS | KE_TOK_ADD_EOS : 0U);
     items = c->json ? json_array() : NULL;
     if (ids != NULL)
-        KE_TRY(decode(c, tok, ids, items));
+        KE_TRY(decode(c, model, ids, items));
     else if (text != NULL)
         KE_TRY(tokenize(c, tok, text, strlen(text), flags, items));
     else

@@ -82,6 +82,8 @@ void ke__opt_free(ke__cli *c)
         free(c->owned[i]);
     free(c->owned);
     poptFreeContext(c->popt);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
     ke_ctx_free(c->cx);
 }
 
@@ -123,6 +125,10 @@ ke_status ke__opt_parse_leading(ke__cli *c, int argc, char **argv)
     /* The rest is the tail of argv, and outlives the popt context there. */
     c->argc = (int)n_rest;
     c->argv = argv + argc - n_rest;
+    /* popt would take values that are there for its own. */
+    c->leading.seed = c->seed_text;
+    c->leading.isa = c->isa;
+    c->leading.mem_limit = c->mem_limit;
     c->seed_text = c->isa = c->mem_limit = NULL;
     return KE_OK;
 }
@@ -153,7 +159,8 @@ static bool parse_seed(const char *text, uint64_t *seed)
     char *end = NULL;
     errno = 0;
     *seed = strtoull(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0;
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 &&
+           *seed <= INT64_MAX; /* JSON's integers end there */
 }
 
 static ke_ctx *interrupted; /* what a signal cancels */
@@ -176,7 +183,7 @@ static ke_status make_context(ke__cli *c)
         opts.n_threads = (unsigned)c->n_threads;
     }
     if (c->seed_text != NULL && !parse_seed(c->seed_text, &c->seed))
-        return ke__opt_refuse(c, "--seed", "--seed %s: expected a number in 0..2^64-1",
+        return ke__opt_refuse(c, "--seed", "--seed %s: expected a number in 0..2^63-1",
                               c->seed_text);
     if (c->mem_limit != NULL && !parse_size(c->mem_limit, &opts.mem_limit_bytes))
         return ke__opt_refuse(c, "--mem-limit",
@@ -229,8 +236,10 @@ ke_status ke__opt_parse(ke__cli *c, const struct poptOption *options)
         c->ended = true;
         return KE_ECANCELED;
     }
+    c->seed_text = c->seed_text ? c->seed_text : c->leading.seed;
+    c->isa = c->isa ? c->isa : c->leading.isa;
+    c->mem_limit = c->mem_limit ? c->mem_limit : c->leading.mem_limit;
     KE_TRY(make_context(c));
-
 done:
     return st;
 }
@@ -302,12 +311,12 @@ ke_status ke__opt_list(ke__cli *c, const char *option, const char *text, bool ra
             at++;
         else if (*at != '\0')
             break;
-        for (int32_t id = first; id <= last; id++) {
+        for (int64_t id = first; id <= last; id++) {
             if (*n == room) {
                 room = room ? 2 * room : 64;
                 KE_TRY(ke__resize(c->cx, out, room, sizeof **out));
             }
-            (*out)[(*n)++] = id;
+            (*out)[(*n)++] = (int32_t)id;
         }
     }
     if (*at != '\0' || *n == 0) {

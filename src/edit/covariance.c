@@ -274,7 +274,10 @@ ke_status ke__covariance_factor(ke_ctx *cx, double **factor, const ke_model *mod
     *seconds = 0.0;
     if (strcmp(source, "auto") != 0)
         return factor_file(cx, factor, model, layer, source);
-    if (cache_path(cx, &path, model, layer, n_tokens) == KE_OK && ke__file_exists(path)) {
+    st = cache_path(cx, &path, model, layer, n_tokens);
+    if (st != KE_OK && st != KE_EIO && st != KE_ENOENT)
+        goto done; /* without a cache folder they are computed each time */
+    if (st == KE_OK && ke__file_exists(path)) {
         st = factor_file(cx, factor, model, layer, path);
         if (st != KE_EFORMAT && st != KE_EMISMATCH && st != KE_EIO)
             goto done;

@@ -14,7 +14,8 @@ enum {
     NAME_BYTES_MAX = 255,
     KV_BYTES_MIN = 8 + 1 + 4 + 1,           /* key, type, value */
     INFO_BYTES_MIN = 8 + 1 + 4 + 8 + 4 + 8, /* name, n_dims, a dimension, type, offset */
-    ALIGNMENT_DEFAULT = 32
+    ALIGNMENT_DEFAULT = 32,
+    MAX_ENTRIES = 1 << 20 /* keys, or tensors; real files have thousands at most */
 };
 
 typedef unsigned long long ull;
@@ -215,6 +216,13 @@ static ke_status read_header(reader *r, ke__gguf *g)
                         swapped ? __builtin_bswap32(g->version) : g->version,
                         swapped ? " in big-endian order, which is not supported" : "");
     }
+    /* Tables of what is announced are made before it is read: a big file can't have big
+     * tables, whatever it says. */
+    for (int i = 0; i < 2; i++)
+        if (counts[i] > MAX_ENTRIES)
+            return ke__fail(r->cx, KE_EFORMAT, r->map->path,
+                            "%llu %s announced, at most %d are read", (ull)counts[i],
+                            i ? "keys" : "tensors", MAX_ENTRIES);
     if (counts[1] > left / KV_BYTES_MIN)
         return ke__fail(
             r->cx, KE_EFORMAT, r->map->path,

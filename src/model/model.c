@@ -77,6 +77,11 @@ static ke_status read_sizes(ke_ctx *cx, ke_model *m)
                         ", key width %" PRIu32 ", value width %" PRIu32
                         ": expected equal widths, and a multiple",
                         i->n_heads, i->n_kv_heads, i->head_dim, value_dim);
+    if ((uint64_t)i->n_heads * i->head_dim > MAX_WIDTH)
+        return ke__fail(cx, KE_ENOTSUP, i->path,
+                        "attention of %" PRIu32 " heads, %" PRIu32
+                        " wide: expected at most %d in all",
+                        i->n_heads, i->head_dim, MAX_WIDTH);
     m->kv_dim = i->n_kv_heads * i->head_dim;
     KE_TRY(get_real(cx, m,
                     m->arch->norm == KE__NORM_RMS ? "attention.layer_norm_rms_epsilon"

@@ -91,6 +91,10 @@ KE_MUST_CHECK ke_status ke__merged_write(ke_ctx *cx, ke__out *out, const ke_mode
                                          size_t n_stamps);
 KE_MUST_CHECK ke_status ke__patch_set_undo(ke_ctx *cx, ke_patch *p, const ke__map *base,
                                            const ke__map *edited);
+/* The patch at `path`, which must belong to the edited file of hash `edited`, and know the
+ * way back: else KE_EMISMATCH or KE_EINVAL. */
+KE_MUST_CHECK ke_status ke__patch_load_for(ke_ctx *cx, ke_patch **out, const char *path,
+                                           const char *edited);
 /* Write the patch to an output that the caller opened (and syncs and commits). */
 KE_MUST_CHECK ke_status ke__patch_write(ke_ctx *cx, ke__out *out, const ke_patch *p);
 

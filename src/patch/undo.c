@@ -21,8 +21,8 @@ done:
     return st;
 }
 
-/* The patch at `path`, which must belong to the file of hash `edited`. */
-static ke_status load_for(ke_ctx *cx, ke_patch **out, const char *path, const char *edited)
+ke_status ke__patch_load_for(ke_ctx *cx, ke_patch **out, const char *path,
+                             const char *edited)
 {
     ke_status st = KE_OK;
     ke_patch *p = NULL;
@@ -55,7 +55,7 @@ done:
 static ke_status find_patch(ke_ctx *cx, ke_patch **out, const char *path,
                             const char *edited)
 {
-    ke_status st = load_for(cx, out, path, edited);
+    ke_status st = ke__patch_load_for(cx, out, path, edited);
     char *prev = NULL;
     struct {
         char message[sizeof cx->message], where[sizeof cx->where];
@@ -67,7 +67,7 @@ static ke_status find_patch(ke_ctx *cx, ke_patch **out, const char *path,
     memcpy(first.where, cx->where, sizeof first.where);
     ke_status st_prev = ke__format(cx, &prev, "%s.prev", path);
     if (st_prev == KE_OK && ke__file_exists(prev))
-        st_prev = load_for(cx, out, prev, edited);
+        st_prev = ke__patch_load_for(cx, out, prev, edited);
     else if (st_prev == KE_OK)
         st_prev = KE_ENOENT;
     if (st_prev == KE_OK || st_prev == KE_ENOMEM || st_prev == KE_ECANCELED) {
@@ -109,11 +109,8 @@ ke_status ke_undo(ke_ctx *cx, const char *edited_path, const char *patch_path,
     ke_patch *p = NULL;
     char hash[65], base[65];
 
-    if (ke__file_same(out_path, edited_path) || ke__file_same(out_path, patch_path)) {
-        st = ke__fail(cx, KE_EINVAL, out_path,
-                      "the output is an input; expected another file");
-        goto done;
-    }
+    KE_TRY(ke__file_refuse_input(cx, out_path, edited_path));
+    KE_TRY(ke__file_refuse_input(cx, out_path, patch_path));
     KE_TRY(ke__map_open(cx, &edited, edited_path));
     KE_TRY(ke__sha256_of(cx, hash, edited.data, edited.bytes));
     KE_TRY(find_patch(cx, &p, patch_path, hash));

@@ -19,14 +19,18 @@ static ke_status try_open(ke_ctx *cx, const char *path, bool force)
     return st;
 }
 
-static ke_status refuse_input(ke_ctx *cx, const char *path, const char *model)
+/* What the job reads: the model, the facts' file, and whatever files settings name. */
+static ke_status refuse_inputs(ke_ctx *cx, const char *path, const ke_edit_job *job)
 {
-    if (ke__file_same(path, model))
-        return ke__fail(cx, KE_EINVAL, path,
-                        "the output %s is the input: expected another file, no input is "
-                        "ever written",
-                        path);
-    return KE_OK;
+    ke_status st = KE_OK;
+    ke_setting_info info;
+    const char *method = ke_settings_method(job->settings);
+    KE_TRY(ke__file_refuse_input(cx, path, job->model_path));
+    KE_TRY(ke__file_refuse_input(cx, path, job->facts_path));
+    for (size_t i = 0; ke_method_setting(method, i, &info); i++)
+        KE_TRY(ke__file_refuse_input(cx, path, ke_settings_get(job->settings, info.name)));
+done:
+    return st;
 }
 
 /* Whether the patch file there was left by an edit whose model is gone (or never got its
@@ -60,15 +64,14 @@ ke_status ke__outputs_check(ke_ctx *cx, ke__run *run)
         KE_TRY(ke__format(cx, &run->patch_path, "%s.kepatch", job->output_path));
 
     if (run->output_path) {
-        KE_TRY(refuse_input(cx, run->output_path, job->model_path));
-        if (strcmp(run->output_path, run->patch_path) == 0 ||
-            ke__file_same(run->output_path, run->patch_path))
+        KE_TRY(refuse_inputs(cx, run->output_path, job));
+        if (ke__file_same(run->output_path, run->patch_path))
             return ke__fail(cx, KE_EINVAL, run->patch_path,
                             "model and patch would both be %s: expected two files",
                             run->patch_path);
     }
     if (run->patch_path)
-        KE_TRY(refuse_input(cx, run->patch_path, job->model_path));
+        KE_TRY(refuse_inputs(cx, run->patch_path, job));
     if (job->dry_run || job->plan_only)
         return KE_OK;
     if (run->output_path)
@@ -170,45 +173,80 @@ done:
     return st;
 }
 
+/* Whether `patch` is that of the file at `model`. */
+static ke_status belongs(ke_ctx *cx, bool *out, const char *patch, const char *model)
+{
+    ke_status st = KE_OK;
+    ke__map map = {0};
+    ke_patch *p = NULL;
+    char sha256[65];
+    KE_TRY(ke__map_open(cx, &map, model));
+    KE_TRY(ke__sha256_of(cx, sha256, map.data, map.bytes));
+    st = ke__patch_load_for(cx, &p, patch, sha256);
+    *out = st == KE_OK;
+    st = st == KE_ENOMEM || st == KE_ECANCELED ? st : KE_OK;
+done:
+    ke_patch_free(cx, p);
+    ke__map_close(cx, &map);
+    return st;
+}
+
 /* The patch of a model that is being replaced stays beside the new one until the new model
  * has its name: whatever happens in between, the model that is there has its patch. */
 static ke_status keep_old_patch(ke_ctx *cx, const ke__run *run, char **kept)
 {
+    ke_status st = KE_OK;
+    bool needed = false;
     *kept = NULL;
     if (!run->output_path || !ke__file_exists(run->output_path) ||
         !ke__file_exists(run->patch_path))
         return KE_OK;
-    ke_status st = ke__format(cx, kept, "%s.prev", run->patch_path);
-    if (st != KE_OK)
-        return st;
-    /* One that is there already was left by a run that was killed here, and belongs to the
-     * model that still has its name. A file system without links: the patch moves. */
-    if (link(run->patch_path, *kept) != 0 && errno != EEXIST &&
-        rename(run->patch_path, *kept) != 0)
-        return ke__fail(cx, KE_EIO, *kept, "%s: the earlier patch cannot be kept: %s",
-                        *kept, strerror(errno));
-    return KE_OK;
+    KE_TRY(ke__format(cx, kept, "%s.prev", run->patch_path));
+    /* One that is there already was left by a run that was killed: before the new model had
+     * its name (then it is still needed), or after. */
+    if (ke__file_exists(*kept))
+        KE_TRY(belongs(cx, &needed, *kept, run->output_path));
+    if (needed)
+        return KE_OK;
+    unlink(*kept);
+    /* A file system without links: the patch moves. */
+    if (link(run->patch_path, *kept) != 0 && rename(run->patch_path, *kept) != 0)
+        st = ke__fail(cx, KE_EIO, *kept, "%s: the earlier patch cannot be kept: %s", *kept,
+                      strerror(errno));
+done:
+    if (st != KE_OK) {
+        ke__free(cx, *kept);
+        *kept = NULL;
+    }
+    return st;
+}
+
+static void take_back(const ke__run *run, const ke__out *patch, const char *kept)
+{
+    if (!kept) {
+        if (patch->named)
+            unlink(run->patch_path);
+    } else if (rename(kept, run->patch_path) == 0) {
+        unlink(kept); /* renaming one of two links of a file leaves both */
+    }
 }
 
 static ke_status give_names(ke_ctx *cx, const ke__run *run, ke__out *model, ke__out *patch)
 {
     ke_status st = KE_OK;
     char *kept = NULL;
-    bool named = false;
 
     KE_TRY(ke__check_cancel(cx));
     KE_TRY(keep_old_patch(cx, run, &kept));
     KE_TRY(ke__out_commit(cx, patch));
-    named = true;
     if (run->output_path)
         KE_TRY(ke__out_commit(cx, model));
-    if (kept)
-        unlink(kept);
 done:
-    if (st != KE_OK && kept)
-        rename(kept, run->patch_path);
-    else if (st != KE_OK && named)
-        unlink(run->patch_path);
+    /* A model that has its name keeps its patch, even if its folder could not be synced. */
+    if (st != KE_OK && run->output_path && !model->named)
+        take_back(run, patch, kept);
+    else if (kept)
+        unlink(kept);
     ke__free(cx, kept);
     return st;
 }

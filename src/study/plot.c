@@ -522,16 +522,6 @@ static ke_status type_of(ke_ctx *cx, file_type *out, const char *path)
                     "%s: expected a name that ends in .svg, .png or .pdf", path);
 }
 
-static ke_status check_inputs(ke_ctx *cx, const char *path, const char *const *runs,
-                              size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (ke__file_same(path, runs[i]))
-            return ke__fail(cx, KE_EINVAL, path, "%s is a run, and no input is written",
-                            path);
-    return KE_OK;
-}
-
 ke_status ke_report_plot(ke_ctx *cx, const char *const *runs, size_t n_runs,
                          const char *path, bool force)
 {
@@ -544,7 +534,8 @@ ke_status ke_report_plot(ke_ctx *cx, const char *const *runs, size_t n_runs,
     char sha[65];
 
     KE_TRY(type_of(cx, &type, path));
-    KE_TRY(check_inputs(cx, path, runs, n_runs));
+    for (size_t i = 0; i < n_runs; i++)
+        KE_TRY(ke__file_refuse_input(cx, path, runs[i]));
     KE_TRY(ke__out_open(cx, &out, path, force));
     KE_TRY(ke__table_make(cx, &table, runs, n_runs, false));
     KE_TRY(find_series(cx, &p));

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_TOKENS = 1 << 22 }; /* ten times the largest vocabulary */
+
 #define KEY(name) "tokenizer.ggml." name
 
 /* Values of tokenizer.ggml.token_type. */
@@ -172,6 +174,11 @@ static ke_status load_text(ke_ctx *cx, ke__vocab *v, const ke__gguf *g)
     KE_TRY(ke__token_array(cx, g, KEY("tokens"), KE__GGUF_STRING, &kv));
     if (kv->n == 0) {
         st = ke__fail(cx, KE_EFORMAT, KEY("tokens"), "the vocabulary is empty");
+        goto done;
+    }
+    if (kv->n > MAX_TOKENS) {
+        st = ke__fail(cx, KE_EFORMAT, KEY("tokens"), "%llu tokens, at most %d are read",
+                      (unsigned long long)kv->n, MAX_TOKENS);
         goto done;
     }
     KE_TRY(ke__table_room(cx, KEY("tokens"), kv->n, &slots));

@@ -98,6 +98,10 @@ static void wrong_numbers_are_refused(void **state)
     refused(ARGS("ask", "-m", "x", "--temperature", "nan", "p"));
     refused(ARGS("ask", "-m", "x", "--top-p", "1.5", "p"));
     refused(ARGS("ask", "-m", "x", "--top", "1x", "p"));
+    refused(ARGS("version", "--seed", "9223372036854775808"));
+    refused(ARGS("--seed", "nonsense", "version"));
+    refused(ARGS("--isa", "nosuch", "version"));
+    refused(ARGS("--mem-limit", "lots", "version"));
     refused(ARGS("perplexity", "-m", "x", "-f", "y", "--chunk", "1"));
     refused(ARGS("stats", "-m", "x", "-o", "y", "--layers", "1", "--shrink", "nan"));
     refused(ARGS("edit", "-m", "x", "--subject", "s", "--prompt", "s", "--target", "t",
@@ -112,8 +116,12 @@ static void numbers_in_range_are_taken(void **state)
 {
     (void)state;
     program p =
-        program_run(NULL, ARGS("version", "-t", "1", "--seed", "18446744073709551615",
+        program_run(NULL, ARGS("version", "-t", "1", "--seed", "9223372036854775807",
                                "--mem-limit", "512M", "--isa", "ref"));
+    assert_int_equal(0, p.code);
+    assert_non_null(strstr(p.out, "ref"));
+    program_free(&p);
+    p = program_run(NULL, ARGS("--isa", "ref", "version", "--seed", "1"));
     assert_int_equal(0, p.code);
     assert_non_null(strstr(p.out, "ref"));
     program_free(&p);

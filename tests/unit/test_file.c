@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -181,7 +182,23 @@ static void files_are_told_apart_by_identity(void **state)
     assert_false(ke__file_exists(none));
     assert_true(ke__file_same(a, link_a));
     assert_false(ke__file_same(a, b));
-    assert_false(ke__file_same(none, none));
+    assert_false(ke__file_same(a, none));
+    assert_false(ke__file_same(none, link_a));
+}
+
+/* A file that is not there yet is known by its folder and name. */
+static void files_to_be_are_told_apart_by_place(void **state)
+{
+    char folder[200], other_way[300];
+    const char *none = scratch_path(state, "none"), *more = scratch_path(state, "more");
+    snprintf(folder, sizeof folder, "%s", scratch_path(state, "sub"));
+    assert_int_equal(0, mkdir(folder, 0700));
+    snprintf(other_way, sizeof other_way, "%s/../none", folder);
+    assert_true(ke__file_same(none, none));
+    assert_true(ke__file_same(none, other_way));
+    assert_false(ke__file_same(none, more));
+    assert_true(ke__file_same("nosuch.file", "./nosuch.file"));
+    assert_int_equal(0, rmdir(folder));
 }
 
 static void check_cache(const char *want)
@@ -276,6 +293,7 @@ int main(void)
         TEST(a_dash_is_standard_input),
         TEST(reads_go_on_after_interruption_and_report_errors),
         TEST(files_are_told_apart_by_identity),
+        TEST(files_to_be_are_told_apart_by_place),
         TEST(the_cache_folder_is_found_and_made),
         cmocka_unit_test(hashes_are_those_of_the_standard),
     };

@@ -199,6 +199,8 @@ static const damage damages[] = {
     {NO_PLACE, 4, 0x03000000, 4, "GGUF version 3 in big-endian order"},
     {NO_PLACE, 8, UINT64_MAX, 8, "18446744073709551615 tensors announced"},
     {NO_PLACE, 8, 1000, 8, "1000 tensors announced"},
+    {NO_PLACE, 8, (1 << 20) + 1, 8, "1048577 tensors announced, at most 1048576"},
+    {NO_PLACE, 16, (1 << 20) + 1, 8, "1048577 keys announced, at most 1048576"},
     {NO_PLACE, 8, 3, 8, "tensor 2 at byte"},
     {NO_PLACE, 16, UINT64_MAX, 8, "18446744073709551615 keys announced"},
     {NO_PLACE, 16, 1000, 8, "1000 keys announced"},

@@ -1,10 +1,12 @@
 /* Whole jobs on a small random model: what is written, what is refused, what is left. */
+#include "base/fault.h"
 #include "base/file.h"
 #include "study/study.h"
 #include "support/oom.h"
 #include "support/scratch.h"
 #include "support/tiny_model.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -411,6 +413,75 @@ static void a_patch_is_replaced_only_if_its_model_is_gone(void **state)
     end(&b);
 }
 
+static void what_is_read_is_not_written(void **state)
+{
+    bench b;
+    char facts[220], twin[240];
+    begin(&b, state, "f32");
+    snprintf(facts, sizeof facts, "%s", scratch_path(state, "facts.json"));
+    scratch_write(facts, "[]", 2);
+    b.job.force = true;
+    b.job.facts_path = facts;
+    b.job.patch_path = facts;
+    refused(&b, KE_EINVAL, "is the input");
+    b.job.facts_path = NULL;
+    assert_int_equal(ke_settings_set(b.cx, b.settings, "contexts", facts), KE_OK);
+    refused(&b, KE_EINVAL, "is the input");
+    assert_int_equal(ke_settings_set(b.cx, b.settings, "contexts", "none"), KE_OK);
+
+    /* One file by two names, though neither is there yet. */
+    snprintf(twin, sizeof twin, "%s/./out.gguf", (const char *)*state);
+    b.job.patch_path = twin;
+    refused(&b, KE_EINVAL, "both");
+    assert_int_equal(scratch_count(state), 2);
+    end(&b);
+}
+
+static int failing_rename_calls; /* which call fails, counted down */
+
+static int failing_rename(int from_folder, const char *from, int to_folder, const char *to,
+                          unsigned flags)
+{
+    if (--failing_rename_calls == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return renameat2(from_folder, from, to_folder, to, flags);
+}
+
+/* Whichever name cannot be given, the model that is there keeps its patch. */
+static void a_model_keeps_its_patch_if_it_is_not_replaced(void **state)
+{
+    bench b;
+    char sha[65], patch_sha[65], undone[65], back[220];
+    ke__calls kept = ke__sys;
+    begin(&b, state, "f32");
+    ke_edit_report_free(b.cx, run(&b));
+    sha_of(&b, b.out, sha);
+    sha_of(&b, b.patch, patch_sha);
+    snprintf(back, sizeof back, "%s", scratch_path(state, "back.gguf"));
+    b.job.force = true;
+    b.job.facts = &second;
+    for (int call = 1; call <= 2; call++)
+        for (int stale = 0; stale < 2; stale++) {
+            ke_edit_report *r = NULL;
+            if (stale)
+                scratch_write(b.prev, "left by another run", 19);
+            ke__sys.rename = failing_rename;
+            failing_rename_calls = call;
+            assert_int_equal(ke_edit_run(b.cx, &r, &b.job), KE_EIO);
+            ke__sys = kept;
+            same_file(&b, b.out, sha);
+            same_file(&b, b.patch, patch_sha);
+            assert_int_equal(ke_undo(b.cx, b.out, b.patch, back, true, undone), KE_OK);
+            unlink(b.prev);
+        }
+    ke_edit_report_free(b.cx, run(&b));
+    assert_false(ke__file_exists(b.prev));
+    assert_int_equal(ke_undo(b.cx, b.out, b.patch, back, true, undone), KE_OK);
+    end(&b);
+}
+
 static void bad_jobs_are_named(void **state)
 {
     bench b;
@@ -541,6 +612,8 @@ int main(void)
         IN_FOLDER(an_output_that_is_there_stays),
         IN_FOLDER(the_input_is_never_an_output),
         IN_FOLDER(a_patch_is_replaced_only_if_its_model_is_gone),
+        IN_FOLDER(what_is_read_is_not_written),
+        IN_FOLDER(a_model_keeps_its_patch_if_it_is_not_replaced),
         IN_FOLDER(bad_jobs_are_named),
         IN_FOLDER(a_named_type_is_taken),
         IN_FOLDER(an_interrupted_job_leaves_nothing),

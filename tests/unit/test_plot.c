@@ -165,7 +165,7 @@ static void the_output_is_whole_or_untouched(void **state)
 
     const char *svg = scratch_path(state, "run.svg");
     assert_int_equal(rename(run, svg), 0);
-    refused(ke_report_plot(cx, &svg, 1, svg, true), KE_EINVAL, "no input is written");
+    refused(ke_report_plot(cx, &svg, 1, svg, true), KE_EINVAL, "no input is ever written");
 }
 
 typedef struct request {

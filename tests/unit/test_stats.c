@@ -193,6 +193,8 @@ static void a_file_gives_the_factor(void **state)
     assert_int_equal(KE_EINVAL, factor_of(&a, model, 1, path)); /* it has 2 and 0 */
     assert_non_null(strstr(ke_ctx_message(cx), "2, 0"));
     assert_int_equal(KE_EEXIST, ke_stats_compute(cx, &info, model, &o, path, false));
+    assert_int_equal(KE_EINVAL,
+                     ke_stats_compute(cx, &info, model, &o, model->info.path, true));
     ke__moments_free(cx, &m);
 }
 
