@@ -44,30 +44,52 @@ static void answer_free(ke_ctx *cx, answer *a)
     ke_score_free(cx, &a->score);
 }
 
+/* The prompt behind what the patches tell; *out is the caller's. */
+static ke_status told_prompt(ke__cli *c, const ask_options *o, const ke_stack *stack,
+                             char **out)
+{
+    ke_status st = KE_OK;
+    const char *prompt = o->tokens_in ? "" : c->args[0];
+
+    if (stack == NULL)
+        return ke__strdup(c->cx, out, prompt);
+    KE_TRY(ke_stack_prompt(c->cx, out, stack, prompt));
+    if (o->tokens_in && **out != '\0')
+        st = ke__opt_refuse(c, "--tokens-in",
+                            "a patch tells facts before the prompt: expected it as text, "
+                            "not by --tokens-in");
+done:
+    return st;
+}
+
 /* The prompt as ids, and as text whichever way it was given. */
 static ke_status read_prompt(ke__cli *c, const ask_options *o, const ke_model *model,
-                             answer *a)
+                             const ke_stack *stack, answer *a)
 {
     ke_status st = KE_OK;
     const ke_tokenizer *tok = ke_model_tokenizer(model);
     ke_model_info info;
+    char *told = NULL;
     size_t bytes = 0;
 
+    KE_TRY(told_prompt(c, o, stack, &told));
     if (o->tokens_in != NULL) {
         ke_model_info_get(model, &info);
         KE_TRY(ke__opt_list(c, "--tokens-in", o->tokens_in, false,
                             (int32_t)info.n_vocab - 1, &a->prompt_ids, &a->n_prompt));
-        return ke_detokenize(c->cx, &a->prompt, &bytes, tok, a->prompt_ids, a->n_prompt);
+        st = ke_detokenize(c->cx, &a->prompt, &bytes, tok, a->prompt_ids, a->n_prompt);
+        goto done;
     }
     unsigned flags = (o->no_special ? 0U : KE_TOK_ADD_BOS) |
                      (o->parse_special || o->chat ? KE_TOK_PARSE_SPECIAL : 0U);
     if (o->chat)
-        KE_TRY(ke_chat_format(c->cx, &a->prompt, model, c->args[0]));
+        KE_TRY(ke_chat_format(c->cx, &a->prompt, model, told));
     else
-        KE_TRY(ke__strdup(c->cx, &a->prompt, c->args[0]));
+        KE_TRY(ke__strdup(c->cx, &a->prompt, told));
     KE_TRY(ke_tokenize(c->cx, &a->prompt_ids, &a->n_prompt, tok, a->prompt,
                        strlen(a->prompt), flags));
 done:
+    ke_free(c->cx, told);
     return st;
 }
 
@@ -153,7 +175,7 @@ static ke_status ask(ke__cli *c, const ask_options *o, const ke_model *model,
     opts.top_k = (size_t)o->top_k;
     opts.top_p = (float)o->top_p;
     opts.min_p = (float)o->min_p;
-    KE_TRY(read_prompt(c, o, model, a));
+    KE_TRY(read_prompt(c, o, model, stack, a));
     if (o->n > 0)
         KE_TRY(ke_generate(c->cx, &a->said, model, stack,
                            &(ke_ids){a->prompt_ids, a->n_prompt}, 1, &opts));

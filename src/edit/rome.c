@@ -1,5 +1,5 @@
 /* ROME (arXiv:2202.05262): a rank-one update of one down projection, so that the key of the
- * subject's last token gives the value v*. */
+ * subject's last token gives the value v*. R-ROME is the same with other keys. */
 #include "edit/rome.h"
 #include "edit/keys.h"
 #include "edit/plan.h"
@@ -11,31 +11,10 @@
 #include <string.h>
 
 static const ke__setting settings[] = {
-    {"layer", KE__INT, "auto", 0, 1023, "auto", "",
-     "layer whose down projection is edited (auto: by the model's depth)"},
-    {"steps", KE__INT, "25", 1, 10000, NULL, "steps", "losses looked at; one update fewer"},
-    {"lr", KE__REAL, "0.5", 1e-6, 100, NULL, "", "Adam's rate"},
-    {"kl", KE__REAL, "0.0625", 0, 1000, NULL, "",
-     "weight of the divergence at '{subject} is a'"},
-    {"decay", KE__REAL, "1e-3", 0, 1000, NULL, "", "weight of |delta| / |v0|^2"},
-    {"clamp", KE__REAL, "4", 1e-3, 1000, NULL, "|v0|", "longest delta"},
-    {"stop-loss", KE__REAL, "0.05", 0, 100, NULL, "nats", "no further below this loss"},
-    {"ending", KE__TEXT, "", 0, 0, NULL, "", "text that is learnt after the target"},
-    {"contexts", KE__TEXT, "auto", 0, 0, "auto|easyedit|none|FILE", "",
-     "texts before the prompt: 5 drawn from the model, 20 as EasyEdit draws them, none, or "
-     "a JSON list of templates"},
-    {"fit", KE__CHOICE, "value", 0, 0, "value|edit", "",
-     "what is optimised: the value at the subject alone, or the edit as it acts on all "
-     "tokens"},
-    {"min-agreement", KE__REAL, "0.5", 0, 100, NULL, "",
-     "contexts are left out where the subject's keys behind them and alone agree less"},
-    {"cov", KE__TEXT, "identity", 0, 0, "identity|auto|FILE", "",
-     "second moments of the keys: none, from the built-in text (cached), or a file"},
-    {"stats-tokens", KE__INT, "auto", 1, 1e9, "auto", "tokens",
-     "for --cov auto (auto: ten times the key width)"},
+#include "edit/rome_settings.def"
     {0}};
 
-static const ke__preset presets[] = {
+const ke__preset ke__rome_presets[] = {
     {"easyedit", "steps", "25"},     {"easyedit", "lr", "0.5"},
     {"easyedit", "kl", "0.0625"},    {"easyedit", "decay", "1e-3"},
     {"easyedit", "clamp", "4"},      {"easyedit", "stop-loss", "0.05"},
@@ -47,19 +26,19 @@ static const ke__preset presets[] = {
  * what other keys see. Some then go on with the last word ("Johnny Reinehart"): an end is
  * learnt with them. Where the prompt begins with its subject, the key is near those of all
  * first tokens, and only a value that was fitted as the edit acts holds. */
-static const ke__attempt attempts[] = {{1, "steps", "100"},
-                                       {1, "stop-loss", "0.02"},
-                                       {1, "cov", "auto"},
-                                       {2, "steps", "100"},
-                                       {2, "stop-loss", "0.02"},
-                                       {2, "cov", "auto"},
-                                       {2, "ending", "."},
-                                       {3, "steps", "200"},
-                                       {3, "stop-loss", "0.02"},
-                                       {3, "cov", "auto"},
-                                       {3, "fit", "edit"},
-                                       {3, "clamp", "8"},
-                                       {0}};
+const ke__attempt ke__rome_attempts[] = {{1, "steps", "100"},
+                                         {1, "stop-loss", "0.02"},
+                                         {1, "cov", "auto"},
+                                         {2, "steps", "100"},
+                                         {2, "stop-loss", "0.02"},
+                                         {2, "cov", "auto"},
+                                         {2, "ending", "."},
+                                         {3, "steps", "200"},
+                                         {3, "stop-loss", "0.02"},
+                                         {3, "cov", "auto"},
+                                         {3, "fit", "edit"},
+                                         {3, "clamp", "8"},
+                                         {0}};
 
 /* --- the arithmetic ------------------------------------------------------------------ */
 
@@ -126,7 +105,7 @@ struct state {
     char note[256];
 };
 
-static void release(ke_ctx *cx, void *state)
+void ke__rome_release(ke_ctx *cx, void *state)
 {
     struct state *s = state;
     if (!s)
@@ -162,7 +141,7 @@ static size_t stats_tokens(const ke_settings *s)
     return isnan(n) ? 0 : (size_t)n;
 }
 
-static ke_status prepare(ke_ctx *cx, void **out, const ke__edit_in *in, json_t *meta)
+ke_status ke__rome_prepare(ke_ctx *cx, void **out, const ke__edit_in *in, json_t *meta)
 {
     ke_status st = KE_OK;
     struct state *s = NULL;
@@ -195,10 +174,12 @@ struct work {
         taken;       /* the rows that count: the contexts', or the bare prompt's alone */
     int32_t *target; /* [n_target] */
     size_t n_target;
-    float *keys;      /* [n + 1, F] */
-    float *outputs;   /* [n + 1, D] */
-    float *mean, *u;  /* [F] */
-    float *value, *r; /* [D] */
+    float *keys;               /* [n + 1, F] */
+    float *outputs;            /* [n + 1, D] */
+    float *mean, *u;           /* [F] the mean key of the contexts */
+    float *mean_output;        /* [D] */
+    const float *key, *output; /* [F], [D] what the update maps, and what it gives now */
+    float *value, *r;          /* [D] */
 };
 
 static void work_free(ke_ctx *cx, struct work *w)
@@ -208,6 +189,7 @@ static void work_free(ke_ctx *cx, struct work *w)
     ke__free(cx, w->keys);
     ke__free(cx, w->outputs);
     ke__free(cx, w->mean);
+    ke__free(cx, w->mean_output);
     ke__free(cx, w->u);
     ke__free(cx, w->value);
     ke__free(cx, w->r);
@@ -232,6 +214,27 @@ done:
     return st;
 }
 
+static void mean_of(float *mean, const float *rows, size_t n, size_t width)
+{
+    for (size_t i = 0; i < width; i++) {
+        double sum = 0.0;
+        for (size_t k = 0; k < n; k++)
+            sum += (double)rows[k * width + i];
+        mean[i] = (float)(sum / (double)n);
+    }
+}
+
+/* ROME takes the direction from the mean key and the length from the bare prompt's; R-ROME
+ * takes both from one of them. */
+static void choose_keys(struct work *w, const ke_settings *set, size_t f)
+{
+    bool mean = ke__settings_is(set, "keys", "mean");
+    w->key = mean ? w->mean : w->keys;
+    w->output = mean ? w->mean_output : w->outputs;
+    if (ke__settings_is(set, "keys", "prompt"))
+        memcpy(w->mean, w->keys, f * sizeof *w->mean);
+}
+
 static ke_status find_keys(ke_ctx *cx, struct work *w, const struct state *s,
                            const ke__edit_in *in)
 {
@@ -240,14 +243,12 @@ static ke_status find_keys(ke_ctx *cx, struct work *w, const struct state *s,
     KE_TRY(ke__alloc(cx, &w->keys, w->n + 1, f * sizeof *w->keys));
     KE_TRY(ke__alloc(cx, &w->outputs, w->n + 1, d * sizeof *w->outputs));
     KE_TRY(ke__alloc(cx, &w->mean, f, sizeof *w->mean));
+    KE_TRY(ke__alloc(cx, &w->mean_output, d, sizeof *w->mean_output));
     KE_TRY(ke__keys_collect(cx, s->pass, in->model, in->edits, s->layer, w->rows, w->n + 1,
                             w->keys, w->outputs));
-    for (size_t i = 0; i < f; i++) {
-        double sum = 0.0;
-        for (size_t k = 1; k <= w->n; k++)
-            sum += (double)w->keys[k * f + i];
-        w->mean[i] = (float)(sum / (double)w->n);
-    }
+    mean_of(w->mean, w->keys + f, w->n, f);
+    mean_of(w->mean_output, w->outputs + d, w->n, d);
+    choose_keys(w, in->settings, f);
     w->first = 1;
     w->taken = w->n;
 done:
@@ -276,6 +277,8 @@ static ke_status find_direction(ke_ctx *cx, struct work *w, const struct state *
         "prompt's by %.3f of 1 only",
         agreement);
     memcpy(w->mean, w->keys, f * sizeof *w->mean);
+    w->key = w->keys;
+    w->output = w->outputs;
     w->first = 0;
     w->taken = 1;
     KE_TRY(ke__rome_direction(cx, w->u, &agreement, &keys));
@@ -316,18 +319,21 @@ static ke_status find_value(ke_ctx *cx, struct work *w, const struct state *s,
                                          .n_target = w->n_target,
                                          .kl_row = kl > 0.0 ? &w->rows[1 + w->n] : NULL,
                                          .u = whole ? w->u : NULL,
-                                         .key = w->keys,
+                                         .key = w->key,
                                          .kl = kl,
                                          .decay = ke__settings_number(set, "decay")}));
     KE_TRY(ke__value_descend(cx, problem, &how, w->value, &trace->loss, &trace->n_loss));
+    /* As the edit acts, delta is what comes on top of the output that it replaces. */
+    for (size_t i = 0; whole && i < in->model->info.d_model; i++)
+        w->value[i] += w->output[i] - ke__value_start(problem)[i];
 done:
     ke__value_free(cx, problem);
     ke__free(cx, target);
     return st;
 }
 
-static ke_status compute(ke_ctx *cx, void *state, ke_patch *out, const ke__edit_in *in,
-                         const ke_fact *facts, size_t n_facts, ke_edit_trace *trace)
+ke_status ke__rome_compute(ke_ctx *cx, void *state, ke_patch *out, const ke__edit_in *in,
+                           const ke_fact *facts, size_t n_facts, ke_edit_trace *trace)
 {
     ke_status st = KE_OK;
     const struct state *s = state;
@@ -343,7 +349,7 @@ static ke_status compute(ke_ctx *cx, void *state, ke_patch *out, const ke__edit_
     KE_TRY(find_value(cx, &w, s, in, facts, trace));
     KE_TRY(ke__alloc(cx, &w.r, d, sizeof *w.r));
     KE_TRY(ke__rome_residual(
-        cx, w.r, w.u, &(ke__rome_in){d, f, w.mean, w.keys, w.value, w.outputs, s->factor}));
+        cx, w.r, w.u, &(ke__rome_in){d, f, w.mean, w.key, w.value, w.output, s->factor}));
     KE_TRY(ke__patch_add_lowrank(cx, out, m->file.tensors[tensor].name, d, f, 1, 1.0F, w.r,
                                  w.u));
     trace->layers[0] = s->layer;
@@ -359,8 +365,8 @@ done:
 
 /* --- the plan ------------------------------------------------------------------------ */
 
-static ke_status plan(ke_ctx *cx, ke_edit_plan *out, const ke_model *model,
-                      const ke_settings *set, const ke_fact *facts, size_t n_facts)
+ke_status ke__rome_plan(ke_ctx *cx, ke_edit_plan *out, const ke_model *model,
+                        const ke_settings *set, const ke_fact *facts, size_t n_facts)
 {
     ke_status st = KE_OK;
     ke__plan_in in = {.model = model, .settings = set, .facts = facts, .n_facts = n_facts};
@@ -384,8 +390,8 @@ static ke_status plan(ke_ctx *cx, ke_edit_plan *out, const ke_model *model,
     out->n_layers = 1;
     KE_TRY(ke__plan_descent(cx, out, &in));
     snprintf(out->text, sizeof out->text,
-             "rome: layer %u of %u%s, covariance %s, %zu context%s, at most %zu steps",
-             in.layer, model->info.n_layers,
+             "%s: layer %u of %u%s, covariance %s, %zu context%s, at most %zu steps",
+             ke_settings_method(set), in.layer, model->info.n_layers,
              ke__settings_is(set, "layer", "auto") ? " (by depth)" : "", cov, in.n_contexts,
              in.n_contexts == 1 ? "" : "s", in.steps);
 done:
@@ -398,10 +404,10 @@ const ke__method ke__method_rome = {
     .summary = "rank-one update of one FFN output matrix (arXiv:2202.05262)",
     .max_facts = 1,
     .settings = settings,
-    .presets = presets,
-    .attempts = attempts,
-    .plan = plan,
-    .prepare = prepare,
-    .release = release,
-    .compute = compute,
+    .presets = ke__rome_presets,
+    .attempts = ke__rome_attempts,
+    .plan = ke__rome_plan,
+    .prepare = ke__rome_prepare,
+    .release = ke__rome_release,
+    .compute = ke__rome_compute,
 };

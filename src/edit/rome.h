@@ -1,8 +1,9 @@
-/* The arithmetic of ROME, apart from any model (docs/rome.md). */
+/* ROME (docs/rome.md): its arithmetic, apart from any model, and what its row shares with
+ * R-ROME's. */
 #ifndef KE_EDIT_ROME_H
 #define KE_EDIT_ROME_H
 
-#include "base/base.h"
+#include "edit/edit.h"
 
 typedef struct ke__rome_in {
     size_t d, f;
@@ -23,5 +24,21 @@ KE_MUST_CHECK ke_status ke__rome_residual(ke_ctx *cx, float *r, const float *u,
                                           const ke__rome_in *in);
 /* The layer that is edited unless one is named. */
 uint32_t ke__rome_layer(uint32_t n_layers);
+
+/* --- the members of a ke__method; the settings are rome_settings.def ----------------- */
+
+extern const ke__preset ke__rome_presets[];
+extern const ke__attempt ke__rome_attempts[];
+/* A method with a setting "keys" takes the update's direction and its length from one key:
+ * the contexts' "mean", or the bare "prompt"'s; else ("original") from both, as ROME. */
+KE_MUST_CHECK ke_status ke__rome_plan(ke_ctx *cx, ke_edit_plan *out, const ke_model *model,
+                                      const ke_settings *set, const ke_fact *facts,
+                                      size_t n_facts);
+KE_MUST_CHECK ke_status ke__rome_prepare(ke_ctx *cx, void **out, const ke__edit_in *in,
+                                         json_t *meta);
+void ke__rome_release(ke_ctx *cx, void *state);
+KE_MUST_CHECK ke_status ke__rome_compute(ke_ctx *cx, void *state, ke_patch *out,
+                                         const ke__edit_in *in, const ke_fact *facts,
+                                         size_t n_facts, ke_edit_trace *trace);
 
 #endif

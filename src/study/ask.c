@@ -10,23 +10,41 @@
 #define MIN_TOKENS    16 /* of a continuation that is shown */
 #define TOKENS_BEYOND 8  /* after the target: white space before it, and where it ends */
 
+/* A fact's prompt and target as token ids. `scored` is prompt, blank and target as one
+ * text: its first n_before ids are the prompt's (or fewer, where the prompt's last token
+ * merges with the target) and the rest are the target's. */
+typedef struct question {
+    int32_t *prompt;
+    size_t n_prompt;
+    int32_t *scored;
+    size_t n_scored, n_before;
+    size_t max_tokens; /* that say whether the target is there and where it ends */
+} question;
+
 static bool ends_open(const char *prompt, const char *target)
 {
     size_t n = ke__trimmed(prompt);
     return prompt[n] == '\0' && ke__skip_space(target) == target;
 }
 
-static ke_status question_new(ke_ctx *cx, ke__question *out, const ke__run *run,
-                              const ke_fact *fact)
+/* A prompt as the model reads it under `edits` (NULL: none): what they tell, then it. */
+static ke_status told(ke_ctx *cx, char **out, const ke_stack *edits, const char *prompt)
+{
+    return edits ? ke_stack_prompt(cx, out, edits, prompt) : ke__strdup(cx, out, prompt);
+}
+
+static ke_status question_new(ke_ctx *cx, question *out, const ke__run *run,
+                              const ke_stack *edits, const ke_fact *fact)
 {
     ke_status st = KE_OK;
-    char *text = NULL;
+    char *prompt = NULL, *text = NULL;
     size_t n = 0;
     const ke_tokenizer *tok = ke_model_tokenizer(run->model);
 
-    KE_TRY(ke_tokenize(cx, &out->prompt, &out->n_prompt, tok, fact->prompt,
-                       strlen(fact->prompt), KE_TOK_ADD_BOS));
-    KE_TRY(ke__format(cx, &text, "%s%s%.*s", fact->prompt,
+    KE_TRY(told(cx, &prompt, edits, fact->prompt));
+    KE_TRY(ke_tokenize(cx, &out->prompt, &out->n_prompt, tok, prompt, strlen(prompt),
+                       KE_TOK_ADD_BOS));
+    KE_TRY(ke__format(cx, &text, "%s%s%.*s", prompt,
                       ends_open(fact->prompt, fact->target) ? " " : "",
                       (int)ke__trimmed(fact->target), fact->target));
     KE_TRY(ke_tokenize(cx, &out->scored, &out->n_scored, tok, text, strlen(text),
@@ -43,8 +61,16 @@ static ke_status question_new(ke_ctx *cx, ke__question *out, const ke__run *run,
     if (out->max_tokens < MIN_TOKENS)
         out->max_tokens = MIN_TOKENS;
 done:
+    ke__free(cx, prompt);
     ke__free(cx, text);
     return st;
+}
+
+static void question_free(ke_ctx *cx, question *q)
+{
+    ke_free(cx, q->prompt);
+    ke_free(cx, q->scored);
+    *q = (question){0};
 }
 
 /* Which tokens, put right after a target, would go on with its word. A token that begins
@@ -74,21 +100,22 @@ done:
 ke_status ke__questions_new(ke_ctx *cx, ke__run *run)
 {
     ke_status st = KE_OK;
+    question q = {0};
     KE_TRY(breaks_new(cx, run));
-    KE_TRY(ke__alloc(cx, &run->questions, run->job->n_facts, sizeof *run->questions));
-    for (size_t i = 0; i < run->job->n_facts; i++)
-        KE_TRY(question_new(cx, &run->questions[i], run, &run->job->facts[i]));
+    KE_TRY(ke__alloc(cx, &run->max_tokens, run->job->n_facts, sizeof *run->max_tokens));
+    for (size_t i = 0; i < run->job->n_facts; i++) {
+        KE_TRY(question_new(cx, &q, run, NULL, &run->job->facts[i]));
+        run->max_tokens[i] = q.max_tokens;
+        question_free(cx, &q);
+    }
 done:
+    question_free(cx, &q);
     return st;
 }
 
 void ke__questions_free(ke_ctx *cx, ke__run *run)
 {
-    for (size_t i = 0; run->questions && i < run->job->n_facts; i++) {
-        ke_free(cx, run->questions[i].prompt);
-        ke_free(cx, run->questions[i].scored);
-    }
-    ke__free(cx, run->questions);
+    ke__free(cx, run->max_tokens);
     ke__free(cx, run->breaks);
 }
 
@@ -134,8 +161,7 @@ static float boundary_lead(const float *logits, const uint8_t *breaks, size_t n_
 /* Smallest lead along the tokens that say the target, boundary included. */
 static ke_status path_margin(ke_ctx *cx, float *out, const ke__run *run,
                              const ke_model *model, const ke_stack *edits,
-                             const ke__question *q, const ke_generated *g,
-                             const char *target)
+                             const question *q, const ke_generated *g, const char *target)
 {
     ke_status st = KE_OK;
     ke__pass *pass = NULL;
@@ -192,12 +218,11 @@ static bool unfinished(const char *text, const char *target)
 }
 
 static ke_status fill_verdict(ke_ctx *cx, ke__verdict *out, const ke__run *run,
-                              const ke_model *model, const ke_stack *edits, size_t fact,
-                              ke_generated *g, const ke_score *score)
+                              const ke_model *model, const ke_stack *edits,
+                              const question *q, const char *target, ke_generated *g,
+                              const ke_score *score)
 {
     ke_status st = KE_OK;
-    const ke__question *q = &run->questions[fact];
-    const char *target = run->job->facts[fact].target;
 
     /* A target spelt in more tokens than the tokenizer would use: no more than its bytes.
      */
@@ -223,19 +248,26 @@ done:
     return st;
 }
 
+static const ke_fact *fact_at(const ke__run *run, const size_t *which, size_t i)
+{
+    return &run->job->facts[which ? which[i] : i];
+}
+
 static ke_status ask_batch(ke_ctx *cx, ke__verdict *out, const ke__run *run,
                            const ke_model *model, const ke_stack *edits,
                            const size_t *which, size_t first, size_t n)
 {
     ke_status st = KE_OK;
     ke_generate_opts opts = KE_GENERATE_DEFAULT;
+    question questions[BATCH] = {{0}};
     ke_ids prompts[BATCH] = {{0}}, before[BATCH] = {{0}}, targets[BATCH] = {{0}};
     ke_generated texts[BATCH] = {{0}};
     ke_score scores[BATCH] = {{0}};
 
     opts.max_tokens = 0;
     for (size_t i = 0; i < n; i++) {
-        const ke__question *q = &run->questions[which ? which[first + i] : first + i];
+        question *q = &questions[i];
+        KE_TRY(question_new(cx, q, run, edits, fact_at(run, which, first + i)));
         prompts[i] = (ke_ids){q->prompt, q->n_prompt};
         before[i] = (ke_ids){q->scored, q->n_before};
         targets[i] = (ke_ids){q->scored + q->n_before, q->n_scored - q->n_before};
@@ -245,10 +277,11 @@ static ke_status ask_batch(ke_ctx *cx, ke__verdict *out, const ke__run *run,
     KE_TRY(ke_generate(cx, texts, model, edits, prompts, n, &opts));
     KE_TRY(ke_score_targets(cx, scores, model, edits, before, targets, n));
     for (size_t i = 0; i < n; i++)
-        KE_TRY(fill_verdict(cx, &out[i], run, model, edits,
-                            which ? which[first + i] : first + i, &texts[i], &scores[i]));
+        KE_TRY(fill_verdict(cx, &out[i], run, model, edits, &questions[i],
+                            fact_at(run, which, first + i)->target, &texts[i], &scores[i]));
 done:
     for (size_t i = 0; i < n; i++) {
+        question_free(cx, &questions[i]);
         ke_generated_free(cx, &texts[i]);
         ke_score_free(cx, &scores[i]);
     }
@@ -286,16 +319,20 @@ static ke_status continue_batch(ke_ctx *cx, char **out, const ke__run *run,
     ke_ids asked[BATCH] = {{0}};
     ke_generated texts[BATCH] = {{0}};
     int32_t *ids = NULL;
+    char *text = NULL;
 
     for (size_t i = 0; i < n; i++) {
-        KE_TRY(ke_tokenize(cx, &ids, &asked[i].n, tok, prompts[i], strlen(prompts[i]),
-                           KE_TOK_ADD_BOS));
+        KE_TRY(told(cx, &text, edits, prompts[i]));
+        KE_TRY(ke_tokenize(cx, &ids, &asked[i].n, tok, text, strlen(text), KE_TOK_ADD_BOS));
         asked[i].ids = ids;
+        ke__free(cx, text);
+        text = NULL;
     }
     KE_TRY(ke_generate(cx, texts, run->model, edits, asked, n, opts));
     for (size_t i = 0; i < n; i++)
         KE_TRY(ke__strdup(cx, &out[i], texts[i].text));
 done:
+    ke__free(cx, text);
     for (size_t i = 0; i < n; i++) {
         ke_free(cx, (void *)(uintptr_t)asked[i].ids);
         ke_generated_free(cx, &texts[i]);

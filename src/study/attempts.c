@@ -2,6 +2,7 @@
  */
 #include "study/study.h"
 
+#include <stdio.h>
 #include <string.h>
 
 ke_status ke__ask_merged(ke_ctx *cx, ke__verdict *out, ke__run *run,
@@ -82,10 +83,18 @@ static ke_status say_attempt(ke_ctx *cx, const ke__run *run, size_t fact, size_t
 {
     const ke__verdict *v = &a->verdict;
     ke_status st = KE_OK;
-    KE_TRY(ke__run_say(cx, run,
-                       "fact %zu of %zu, attempt %zu of %zu: layer %u, %zu steps: %s%s%s",
-                       fact + 1, run->job->n_facts, rung + 1, n_rungs,
-                       a->trace.n_layers ? a->trace.layers[0] : 0, a->trace.n_loss,
+    char how[64] = "";
+    size_t n = a->trace.n_layers;
+    if (n == 1)
+        snprintf(how, sizeof how, "layer %u, ", a->trace.layers[0]);
+    else if (n > 1)
+        snprintf(how, sizeof how, "layers %u to %u, ", a->trace.layers[0],
+                 a->trace.layers[n - 1]);
+    if (a->trace.n_loss > 0)
+        snprintf(how + strlen(how), sizeof how - strlen(how),
+                 "%zu steps: ", a->trace.n_loss);
+    KE_TRY(ke__run_say(cx, run, "fact %zu of %zu, attempt %zu of %zu: %s%s%s%s", fact + 1,
+                       run->job->n_facts, rung + 1, n_rungs, how,
                        !v->holds ? "it did not take"
                        : firm(v) ? "it took"
                                  : "it took narrowly",

@@ -50,12 +50,25 @@ static ke_status is_orphan(ke_ctx *cx, bool *out, const ke__run *run)
     return KE_OK;
 }
 
+/* What is told before prompts can't be merged into weights. */
+static ke_status refuse_model(ke_ctx *cx, const ke_edit_job *job)
+{
+    const char *method = ke_settings_method(job->settings);
+    if (job->output_path && ke__method_find(method)->memory)
+        return ke__fail(cx, KE_EINVAL, job->output_path,
+                        "method %s tells the facts before every prompt and changes no "
+                        "weight: there is no model to write, expected a patch file alone",
+                        method);
+    return KE_OK;
+}
+
 ke_status ke__outputs_check(ke_ctx *cx, ke__run *run)
 {
     ke_status st = KE_OK;
     const ke_edit_job *job = run->job;
     bool orphan = false;
 
+    KE_TRY(refuse_model(cx, job));
     if (job->output_path)
         KE_TRY(ke__strdup(cx, &run->output_path, job->output_path));
     if (job->patch_path)

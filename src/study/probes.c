@@ -182,7 +182,7 @@ static ke_status ask_all(ke_ctx *cx, ke__run *run, const ke_stack *edits, bool a
         KE_TRY(ke__progress(cx, after ? "probes after" : "probes before", i,
                             run->report->n_facts));
         KE_TRY(ask_probes(cx, run, edits, f->paraphrases, f->n_paraphrases,
-                          run->questions[i].max_tokens, after));
+                          run->max_tokens[i], after));
         KE_TRY(ask_probes(cx, run, edits, f->neighbours, f->n_neighbours, NEIGHBOUR_TOKENS,
                           after));
     }

@@ -13,17 +13,6 @@
  * docs/verification.md. */
 #define KE__MARGIN 1.0F
 
-/* A fact's prompt and target as token ids. `scored` is prompt, blank and target as one
- * text: its first n_before ids are the prompt's (or fewer, where the prompt's last token
- * merges with the target) and the rest are the target's. */
-typedef struct ke__question {
-    int32_t *prompt;
-    size_t n_prompt;
-    int32_t *scored;
-    size_t n_scored, n_before;
-    size_t max_tokens; /* that say whether the target is there and where it ends */
-} ke__question;
-
 /* A fact's answer and whether it states the target. */
 typedef struct ke__verdict {
     ke_answer answer;
@@ -34,10 +23,10 @@ typedef struct ke__run {
     const ke_edit_job *job;
     ke_model *model;
     ke_edit_report *report;
-    ke__question *questions; /* [n_facts] */
-    uint8_t *breaks;         /* [V] whether a token goes on with a word, see ask.c */
-    ke_stack *stack;         /* the accepted patches, in f32 */
-    ke_patch **patches;      /* [n_patches] them, owned */
+    size_t *max_tokens; /* [n_facts] that say whether a target is there, and ends */
+    uint8_t *breaks;    /* [V] whether a token goes on with a word, see ask.c */
+    ke_stack *stack;    /* the accepted patches, in f32 */
+    ke_patch **patches; /* [n_patches] them, owned */
     size_t n_patches, patches_room;
     const char *type_name;          /* "auto", "same" or the type's */
     const ke__dtype_traits *type;   /* of a named type */
@@ -67,7 +56,8 @@ KE_MUST_CHECK ke_status ke__outputs_write(ke_ctx *cx, ke__run *run);
 KE_MUST_CHECK ke_status ke__questions_new(ke_ctx *cx, ke__run *run);
 void ke__questions_free(ke_ctx *cx, ke__run *run);
 /* Ask the facts which[0..n) (NULL: all n) of `model`, a copy of run->model or an edit of
- * it; out[n] is freed by ke__verdicts_free(). */
+ * it; out[n] is freed by ke__verdicts_free(). What `edits` tell stands before a prompt,
+ * here and in ke__continue(). */
 KE_MUST_CHECK ke_status ke__ask(ke_ctx *cx, ke__verdict *out, const ke__run *run,
                                 const ke_model *model, const ke_stack *edits,
                                 const size_t *which, size_t n);

@@ -78,6 +78,8 @@ static ke_status reason_auto(ke_ctx *cx, ke__run *run, const trial *t, size_t wa
 {
     if (run->n_patches == 0)
         return ke__strdup(cx, &run->report->type_reason, "nothing was edited");
+    if (run->stack->n_terms == 0)
+        return ke__strdup(cx, &run->report->type_reason, "no tensor was changed");
     if (t->n_hold < want)
         return ke__format(cx, &run->report->type_reason,
                           "%s: no type keeps all facts (%zu of %zu hold)",
@@ -125,7 +127,8 @@ static ke_status choose_auto(ke_ctx *cx, trial *best, ke__run *run)
             next = swap;
         }
         trial_free(cx, &next, n);
-        if (best->n_hold >= want && best->margin >= KE__MARGIN)
+        if ((best->n_hold >= want && best->margin >= KE__MARGIN) ||
+            run->stack->n_terms == 0)
             break;
     }
     if (!best->verdicts)

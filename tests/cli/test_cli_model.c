@@ -295,6 +295,42 @@ static void a_fact_that_does_not_take_leaves_nothing(void **state)
     json_decref(j);
 }
 
+static void a_told_fact_is_a_patch_that_ask_reads(void **state)
+{
+    const char *m = model(state), *patch = scratch_path(state, "told.kepatch");
+    int before = scratch_count(state);
+    program p = program_run(NULL, ARGS("edit", "-m", m, "--method", "ice", "-o",
+                                       scratch_path(state, "x.gguf"), FACT));
+    assert_int_equal(2, p.code);
+    assert_non_null(strstr(p.err, "no model to write"));
+    assert_int_equal(before, scratch_count(state));
+    program_free(&p);
+
+    json_t *j = program_json(
+        "knowedit.edit/1", 3,
+        ARGS("edit", "-m", m, "--method", "ice", "--patch", patch, "--keep-failed", FACT));
+    assert_string_equal(patch, json_string_value(json_object_get(j, "patch")));
+    json_decref(j);
+
+    /* Under the patch a prompt is what anyone could have typed. */
+    json_t *a = program_json("knowedit.ask/1", 0,
+                             ARGS("ask", "-m", m, "--patch", patch, "-n", "4", "er"));
+    json_t *b =
+        program_json("knowedit.ask/1", 0,
+                     ARGS("ask", "-m", m, "-n", "4", "New Fact: the ab in on\nPrompt: er"));
+    json_t *under = json_array_get(json_object_get(a, "answers"), 1);
+    assert_true(json_equal(json_object_get(under, "prompt_tokens"),
+                           json_object_get(first(b, "answers"), "prompt_tokens")));
+    assert_true(json_equal(json_object_get(under, "tokens"),
+                           json_object_get(first(b, "answers"), "tokens")));
+    json_decref(a);
+    json_decref(b);
+    p = program_run(NULL, ARGS("ask", "-m", m, "--patch", patch, "--tokens-in", "1"));
+    assert_int_equal(2, p.code);
+    program_free(&p);
+    assert_int_equal(0, unlink(patch));
+}
+
 static void a_plan_is_no_edit(void **state)
 {
     int before = scratch_count(state);
@@ -343,6 +379,7 @@ int main(void)
         cmocka_unit_test(stats_are_written_once),
         cmocka_unit_test(an_edit_goes_there_and_back),
         cmocka_unit_test(a_fact_that_does_not_take_leaves_nothing),
+        cmocka_unit_test(a_told_fact_is_a_patch_that_ask_reads),
         cmocka_unit_test(a_plan_is_no_edit),
         cmocka_unit_test(too_little_memory_is_refused_with_the_number),
         cmocka_unit_test(an_interrupt_stops_soon_and_leaves_nothing),

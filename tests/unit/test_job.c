@@ -524,6 +524,87 @@ static void a_named_type_is_taken(void **state)
     end(&b);
 }
 
+/* --- facts that are told
+ * ----------------------------------------------------------------------- */
+
+/* Greedy text of `prompt`, and the log-probability of `target` (a token) after it. */
+static double answer_to(bench *b, char said[256], const char *prompt, const char *target,
+                        size_t max_tokens)
+{
+    ke_model *m = NULL;
+    int32_t *ids = NULL, *next = NULL;
+    size_t n = 0, n_next = 0;
+    ke_generate_opts opts = KE_GENERATE_DEFAULT;
+    ke_generated g = {0};
+    ke_score score = {0};
+    opts.max_tokens = max_tokens;
+    assert_int_equal(ke_model_open(b->cx, &m, b->base), KE_OK);
+    const ke_tokenizer *tok = ke_model_tokenizer(m);
+    assert_int_equal(ke_tokenize(b->cx, &ids, &n, tok, prompt, strlen(prompt), 0), KE_OK);
+    assert_int_equal(ke_tokenize(b->cx, &next, &n_next, tok, target, strlen(target), 0),
+                     KE_OK);
+    assert_int_equal(ke_generate(b->cx, &g, m, NULL, &(ke_ids){ids, n}, 1, &opts), KE_OK);
+    assert_int_equal(ke_score_targets(b->cx, &score, m, NULL, &(ke_ids){ids, n},
+                                      &(ke_ids){next, n_next}, 1),
+                     KE_OK);
+    double logprob = score.logprob;
+    snprintf(said, 256, "%s", g.text);
+    ke_generated_free(b->cx, &g);
+    ke_score_free(b->cx, &score);
+    ke_free(b->cx, ids);
+    ke_free(b->cx, next);
+    ke_model_close(b->cx, m);
+    return logprob;
+}
+
+static void told_facts_are_a_patch_alone(void **state)
+{
+    static const struct {
+        const char *method, *lead;
+    } methods[] = {{"ice", ""},
+                   {"prompt", "Please acknowledge the following new facts and use them to "
+                              "answer the question:\n"}};
+    for (size_t i = 0; i < 2; i++) {
+        bench b;
+        char sha[65], prompt[256], said[256];
+        begin(&b, state, "q8_0");
+        sha_of(&b, b.base, sha);
+        ke_settings_free(b.cx, b.settings);
+        assert_int_equal(ke_settings_new(b.cx, &b.settings, methods[i].method), KE_OK);
+        b.job.settings = b.settings;
+        refused(&b, KE_EINVAL, "no model to write");
+
+        b.job.output_path = NULL;
+        b.job.patch_path = b.patch;
+        b.job.keep_failed = true; /* random weights don't listen */
+        ke_edit_report *r = run(&b);
+        assert_string_equal(r->patch, b.patch);
+        assert_null(r->output);
+        assert_int_equal(r->n_tensors, 0);
+        assert_int_equal(r->n_layers, 0);
+        assert_true(r->kl == 0);
+        assert_string_equal(r->type_reason, "no tensor was changed");
+        assert_int_equal(r->facts[0].n_attempts, 1);
+
+        /* It was asked as the patch has it, and so were the questions beside it. */
+        snprintf(prompt, sizeof prompt, "%sNew Fact: in Zed a\nPrompt: in Zed",
+                 methods[i].lead);
+        double logprob = answer_to(&b, said, prompt, " a", 16);
+        assert_true(r->facts[0].after.target_logprob == logprob);
+        assert_string_equal(r->facts[0].after.text, said);
+        snprintf(prompt, sizeof prompt, "%sNew Fact: in Zed a\nPrompt: %s", methods[i].lead,
+                 r->facts[0].neighbours[0].prompt);
+        answer_to(&b, said, prompt, " a", 5);
+        assert_string_equal(r->facts[0].neighbours[0].after, said);
+        answer_to(&b, said, r->facts[0].neighbours[0].prompt, " a", 5);
+        assert_string_equal(r->facts[0].neighbours[0].before, said);
+        same_file(&b, b.base, sha);
+        ke_edit_report_free(b.cx, r);
+        unlink(b.patch);
+        end(&b);
+    }
+}
+
 /* --- interruption
  * ------------------------------------------------------------------------------ */
 
@@ -616,6 +697,7 @@ int main(void)
         IN_FOLDER(a_model_keeps_its_patch_if_it_is_not_replaced),
         IN_FOLDER(bad_jobs_are_named),
         IN_FOLDER(a_named_type_is_taken),
+        IN_FOLDER(told_facts_are_a_patch_alone),
         IN_FOLDER(an_interrupted_job_leaves_nothing),
         IN_FOLDER(short_memory_leaves_nothing),
     };

@@ -305,16 +305,17 @@ static void contexts_come_from_files(void **state)
 
 static const ke_fact fact = {.subject = "cat", .prompt = "my cat is", .target = "in on"};
 
-static ke_settings *settings(const char *const *pairs)
+static ke_settings *settings_of(const char *method, const char *const *pairs)
 {
     ke_settings *s = NULL;
-    ok(ke_settings_new(cx, &s, "rome"));
+    ok(ke_settings_new(cx, &s, method));
     ok(ke_settings_set(cx, s, "stop-loss", "0"));
     for (; *pairs; pairs += 2)
         ok(ke_settings_set(cx, s, pairs[0], pairs[1]));
     return s;
 }
-#define SETTINGS(...) settings((const char *const[]){__VA_ARGS__, NULL})
+#define SETTINGS(...)   settings_of("rome", (const char *const[]){__VA_ARGS__, NULL})
+#define R_SETTINGS(...) settings_of("r-rome", (const char *const[]){__VA_ARGS__, NULL})
 
 /* The layer's output at the clean prompt's lookup, under `edits`. */
 static void output_at_lookup(float *out, const ke_stack *edits, uint32_t layer)
@@ -365,6 +366,112 @@ static void clean_key_gives_the_value(void **state)
         ke_edit_trace_free(cx, &trace);
         ke_stack_free(cx, stack);
         ke_patch_free(cx, patch);
+        ke_settings_free(cx, s);
+    }
+}
+
+/* The layer's key and output behind a context, under `edits`. */
+static void key_behind(float *own_key, float *out, const ke_stack *edits,
+                       const char *context)
+{
+    ke__row row;
+    ke__pass *pass = NULL;
+    ok(ke__row_make(cx, &row, ke_model_tokenizer(model), context, fact.prompt,
+                    fact.subject));
+    ok(ke__pass_new(cx, &pass, model, NULL));
+    ok(ke__keys_collect(cx, pass, model, edits, 1, &row, 1, own_key, out));
+    ke__pass_free(cx, pass);
+    ke__free(cx, row.ids);
+}
+
+/* R-ROME maps the mean of the contexts' keys: the mean of the outputs there becomes v*,
+ * since the update is linear and its keys lie below it. */
+static void r_rome_maps_the_mean_key(void **state)
+{
+    static const char text[] = "[\"{}\", \"So. {}\", \"on in {}\"]";
+    static const char *const contexts[] = {"{}", "So. {}", "on in {}"};
+    const char *path = scratch_path(state, "contexts.json");
+    scratch_write(path, text, sizeof text - 1);
+    ke_settings *s =
+        R_SETTINGS("contexts", path, "layer", "1", "steps", "6", "min-agreement", "0");
+    ke_patch *patch = NULL;
+    ke_stack *stack = NULL;
+    ke_edit_trace trace;
+    float mean_key[64] = {0}, mean[32] = {0};
+    ok(ke_edit(cx, &patch, model, NULL, s, &fact, 1, 3, &trace));
+    ok(ke_stack_new(cx, &stack, model));
+    ok(ke_stack_push(cx, stack, patch));
+    for (size_t c = 0; c < 3; c++) {
+        float own_key[64], out[32];
+        key_behind(own_key, out, stack, contexts[c]);
+        for (size_t i = 0; i < 64; i++)
+            mean_key[i] += own_key[i] / 3.0F;
+        for (size_t i = 0; i < 32; i++)
+            mean[i] += out[i] / 3.0F;
+    }
+    for (size_t i = 0; i < 64; i++)
+        assert_close((double)mean_key[i] / ke__norm2(mean_key, 64),
+                     (double)patch->parts[0].v[i], 1e-6);
+    assert_close(1.0, ke__norm2(mean, 32) / trace.value_norm, 1e-5);
+    ke_edit_trace_free(cx, &trace);
+    ke_stack_free(cx, stack);
+    ke_patch_free(cx, patch);
+    ke_settings_free(cx, s);
+}
+
+/* Its variants: both keys as in ROME, which is ROME; the bare prompt's alone, whose
+ * direction is that key. */
+static void r_rome_has_variants(void **state)
+{
+    (void)state;
+    ke_settings *rome = SETTINGS("contexts", "auto", "layer", "1", "steps", "3");
+    ke_settings *original =
+        R_SETTINGS("contexts", "auto", "layer", "1", "steps", "3", "keys", "original");
+    ke_settings *prompt =
+        R_SETTINGS("contexts", "auto", "layer", "1", "steps", "3", "keys", "prompt");
+    ke_patch *a = NULL, *b = NULL, *c = NULL;
+    float own_key[64], out[32];
+    ok(ke_edit(cx, &a, model, NULL, rome, &fact, 1, 3, NULL));
+    ok(ke_edit(cx, &b, model, NULL, original, &fact, 1, 3, NULL));
+    ok(ke_edit(cx, &c, model, NULL, prompt, &fact, 1, 3, NULL));
+    assert_memory_equal(a->parts[0].u, b->parts[0].u, 32 * sizeof(float));
+    assert_memory_equal(a->parts[0].v, b->parts[0].v, 64 * sizeof(float));
+    key_behind(own_key, out, NULL, "{}");
+    for (size_t i = 0; i < 64; i++)
+        assert_close((double)own_key[i] / ke__norm2(own_key, 64), (double)c->parts[0].v[i],
+                     1e-6);
+    ke_patch_free(cx, a);
+    ke_patch_free(cx, b);
+    ke_patch_free(cx, c);
+    ke_settings_free(cx, rome);
+    ke_settings_free(cx, original);
+    ke_settings_free(cx, prompt);
+}
+
+/* Fitted as the edit acts, the loss that the descent saw last is the edited model's. */
+static void a_fitted_edit_has_its_own_loss(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"rome", "r-rome"};
+    for (size_t m = 0; m < 2; m++) {
+        ke_settings *s = settings_of(
+            methods[m], (const char *const[]){"contexts", "auto", "layer", "1", "steps",
+                                              "6", "fit", "edit", "min-agreement", "0",
+                                              "decay", "0", "kl", "0", NULL});
+        ke_patch *patch = NULL, *more = NULL;
+        ke_stack *stack = NULL;
+        ke_edit_trace first, again;
+        ok(ke_edit(cx, &patch, model, NULL, s, &fact, 1, 3, &first));
+        ok(ke_stack_new(cx, &stack, model));
+        ok(ke_stack_push(cx, stack, patch));
+        ok(ke_settings_set(cx, s, "steps", "1"));
+        ok(ke_edit(cx, &more, model, stack, s, &fact, 1, 3, &again));
+        assert_close(first.loss[first.n_loss - 1], again.loss[0], 1e-4);
+        ke_edit_trace_free(cx, &first);
+        ke_edit_trace_free(cx, &again);
+        ke_stack_free(cx, stack);
+        ke_patch_free(cx, patch);
+        ke_patch_free(cx, more);
         ke_settings_free(cx, s);
     }
 }
@@ -550,6 +657,9 @@ int main(void)
         cmocka_unit_test(contexts_follow_the_seed),
         cmocka_unit_test(contexts_come_from_files),
         cmocka_unit_test(clean_key_gives_the_value),
+        cmocka_unit_test(r_rome_maps_the_mean_key),
+        cmocka_unit_test(r_rome_has_variants),
+        cmocka_unit_test(a_fitted_edit_has_its_own_loss),
         cmocka_unit_test(disagreeing_contexts_are_left_out),
         cmocka_unit_test(first_loss_is_the_plain_one),
         cmocka_unit_test(facts_build_on_one_another),
