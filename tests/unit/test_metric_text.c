@@ -90,6 +90,7 @@ static void answers_are_whole_words(void **state)
         {"It is Leeds, of course.", "Leeds", true},
         {"leeds", "The LEEDS!", true},
         {"Leedsworth", "Leeds", false},
+        {"Southleeds", "Leeds", false},
         {"West Leeds", "Leeds", true},
         {"Newleeds or Leeds", "Leeds", true}, /* not at the first place */
         {"in the United\n States of America", "United States", true},
