@@ -1,15 +1,7 @@
-/* Means of scores and of log-probabilities. */
+/* The mean of scores. */
 #include "eval/metrics.h"
 
 #include <math.h>
-
-double ke__metric_perplexity(const float *logprobs, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)logprobs[i];
-    return exp(-sum / (double)n);
-}
 
 ke__mean ke__metric_mean(const double *values, size_t n)
 {

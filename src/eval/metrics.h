@@ -1,5 +1,5 @@
-/* The metrics of the benchmark on what a pass gave: no model in here but for texts' tokens.
- * Each is computed by hand in docs/metrics.md; a test checks that page. */
+/* The metrics of the benchmark on what a model gave; no model in here. Each is computed by
+ * hand in docs/metrics.md; a test checks that page. */
 #ifndef KE_EVAL_METRICS_H
 #define KE_EVAL_METRICS_H
 
@@ -9,11 +9,11 @@
 double ke__metric_agreement(const int32_t *a, const int32_t *b, size_t n);
 
 /* Fluency: mean of (2/3) H2 and (4/3) H3 over the words of `text` (methods 5.6), H_n the
- * entropy in bits of its n-grams. Words by the Treebank rules after NFKD and with "\n\n"
- * and
- * "<|endoftext|>" removed as the reference does. Fewer than n words: H_n = 0. */
+ * entropy in bits of its n-grams; 0 for fewer than n words. */
 KE_MUST_CHECK ke_status ke__metric_fluency(ke_ctx *cx, double *out, const char *text);
-/* The words themselves, as one NUL-separated list; for tests and docs. Caller frees. */
+/* The words themselves: after NFKD, "\n\n" made a blank and "<|endoftext|>" left out, by
+ * the Treebank rules in each sentence. n texts behind one another, a NUL after each, in one
+ * block that the caller frees. */
 KE_MUST_CHECK ke_status ke__metric_words(ke_ctx *cx, char **out, size_t *n,
                                          const char *text);
 
@@ -38,16 +38,13 @@ bool ke__metric_prefers_new(double nll_new, double nll_true); /* strict */
 double ke__metric_magnitude(double nll_new, double nll_true); /* e^-new - e^-true */
 double ke__metric_harmonic(const double *values, size_t n);   /* 0 if one is 0 */
 
-/* Sanitation: lower-cased `text` contains lower-cased `answer` (methods 5.10); and the
- * share of reference positions that the output repeats: min length, over the reference's.
+/* Sanitation (methods 5.10): whether lower-cased `text` contains lower-cased `answer`, and
+ * the share of the reference's positions at which the output has the same id; 0/0 is NaN.
  */
 KE_MUST_CHECK ke_status ke__metric_mentions(ke_ctx *cx, bool *out, const char *text,
                                             const char *answer);
 double ke__metric_overlap(const int32_t *reference, size_t n_reference,
                           const int32_t *output, size_t n_output);
-
-/* Perplexity: exp(-mean of n log-probabilities). */
-double ke__metric_perplexity(const float *logprobs, size_t n);
 
 /* Mean and standard error (of the mean, n - 1); NaN entries are left out and n tells how
  * many counted. */

@@ -1,9 +1,9 @@
 /* Punkt (Kiss and Strunk 2006) as NLTK 3.6.5 runs it, the version that EasyEdit asks for: a
  * full stop ends a sentence unless its word is an abbreviation, an initial or a number that
- * the next word goes on from. The model's statistics on 20,000 words decide only what comes
- * after those, and are stood in for by English function words; its 36 collocations are
- * names from one newspaper and are left out. tests/data/words says how often that differs.
- */
+ * the next word goes on from. The English model's statistics on 20,000 words decide only
+ * what comes after those, and function words stand in for them; its collocations, names
+ * from one newspaper, are left out. A sentence that ends elsewhere than there changes a
+ * text's words by one full stop. */
 #include "eval/sentences.h"
 
 #include "eval/characters.h"
@@ -11,222 +11,62 @@
 #include <string.h>
 #include <strings.h>
 
-/* Words that a full stop belongs to, in the model's opinion: "etc" and "e.g" do not. */
-static const char *const abbreviations[] = {
+/* Each list is of words in lower case, a blank behind each.
+ *
+ * Words that a full stop belongs to, in the model's opinion; "etc" and "e.g" are not. */
+static const char abbreviations[] =
     /* people */
-    "dr",
-    "gen",
-    "jr",
-    "lt",
-    "maj",
-    "messrs",
-    "mr",
-    "mrs",
-    "ms",
-    "ph.d",
-    "prof",
-    "rep",
-    "reps",
-    "sen",
-    "sr",
-    "m.b.a",
-    "col",
+    "dr gen jr lt maj messrs mr mrs ms ph.d prof rep reps sen sr m.b.a col "
     /* times */
-    "a.m",
-    "p.m",
-    "jan",
-    "feb",
-    "aug",
-    "sept",
-    "sep",
-    "oct",
-    "nov",
-    "dec",
-    "tues",
-    "wed",
-    "fri",
-    "yr",
-    "a.d",
-    "a.m.e",
+    "a.m p.m jan feb aug sept sep oct nov dec tues wed fri yr a.d a.m.e "
     /* companies, streets, measures */
-    "adm",
-    "ave",
-    "bros",
-    "chg",
-    "cie",
-    "co",
-    "corp",
-    "cos",
-    "ct",
-    "ft",
-    "inc",
-    "ltd",
-    "mg",
-    "ok",
-    "s.a",
-    "s.p.a",
-    "s.a.y",
-    "st",
-    "va",
-    "vs",
-    "w.w",
+    "adm ave bros chg cie co corp cos ct ft inc ltd mg ok s.a s.p.a s.a.y st va "
+    "vs w.w "
     /* countries and states */
-    "u.k",
-    "u.n",
-    "u.s",
-    "u.s.a",
-    "u.s.s.r",
-    "ala",
-    "ariz",
-    "calif",
-    "colo",
-    "conn",
-    "d.c",
-    "fla",
-    "ga",
-    "ill",
-    "kan",
-    "ky",
-    "l.a",
-    "mich",
-    "minn",
-    "n.c",
-    "n.d",
-    "n.h",
-    "n.j",
-    "n.m",
-    "n.v",
-    "n.y",
-    "nev",
-    "okla",
-    "ore",
-    "pa",
-    "s.c",
-    "sw",
-    "tenn",
-    "vt",
-    "w.va",
-    "wash",
-    "wis",
+    "u.k u.n u.s u.s.a u.s.s.r ala ariz calif colo conn d.c fla ga ill kan ky "
+    "l.a mich minn n.c n.d n.h n.j n.m n.v n.y nev okla ore pa s.c sw tenn vt "
+    "w.va wash wis "
     /* initials, single and together */
-    "c",
-    "d",
-    "e",
-    "f",
-    "g",
-    "h",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "r",
-    "s",
-    "t",
-    "v",
-    "w",
-    "a.a",
-    "a.c",
-    "a.g",
-    "a.h",
-    "a.s",
-    "a.t",
-    "b.f",
-    "b.v",
-    "c.i.t",
-    "c.o.m.b",
-    "c.v",
-    "d.h",
-    "d.w",
-    "e.f",
-    "e.h",
-    "e.l",
-    "e.m",
-    "f.g",
-    "f.j",
-    "g.d",
-    "g.f",
-    "g.k",
-    "h.c",
-    "h.f",
-    "h.m",
-    "i.m.s",
-    "j.b",
-    "j.c",
-    "j.j",
-    "j.k",
-    "j.p",
-    "j.r",
-    "m.d.c",
-    "m.j",
-    "p.a.m",
-    "r.a",
-    "r.h",
-    "r.i",
-    "r.j",
-    "r.k",
-    "r.t",
-    "s.g",
-    "s.s",
-    "t.j",
-    "l.f",
-    "l.p",
-    "w.c",
-    "w.r",
-};
+    "c d e f g h k l m n p r s t v w a.a a.c a.g a.h a.s a.t b.f b.v c.i.t "
+    "c.o.m.b c.v d.h d.w e.f e.h e.l e.m f.g f.j g.d g.f g.k h.c h.f h.m i.m.s "
+    "j.b j.c j.j j.k j.p j.r m.d.c m.j p.a.m r.a r.h r.i r.j r.k r.t s.g s.s "
+    "t.j l.f l.p w.c w.r ";
 
 /* Words that often begin a sentence. */
-static const char *const starters[] = {
-    "according", "although",   "among",     "but",   "despite",      "even",        "he",
-    "however",   "i",          "if",        "in",    "indeed",       "instead",     "it",
-    "many",      "meanwhile",  "moreover",  "most",  "nevertheless", "nonetheless", "nor",
-    "sales",     "separately", "similarly", "since", "so",           "some",        "the",
-    "there",     "these",      "they",      "this",  "though",       "thus",        "under",
-    "when",      "while",      "yet",       "both",
-};
+static const char starters[] =
+    "according although among but despite even he however i if in indeed "
+    "instead it many meanwhile moreover most nevertheless nonetheless nor sales "
+    "separately similarly since so some the there these they this though thus "
+    "under when while yet both ";
 
 /* Words that are capitalised nowhere else... */
-static const char *const openers[] = {
-    "above",        "along",       "always",      "anyone",   "behind",    "being",
-    "besides",      "between",     "beyond",      "does",     "either",    "eventually",
-    "finally",      "following",   "furthermore", "given",    "hence",     "her",
-    "here",         "indeed",      "instead",     "into",     "moreover",  "neither",
-    "nevertheless", "nonetheless", "nor",         "nothing",  "onto",      "originally",
-    "otherwise",    "per",         "please",      "recently", "similarly", "so",
-    "someone",      "sometimes",   "soon",        "still",    "such",      "therefore",
-    "though",       "through",     "thus",        "tomorrow", "towards",   "unless",
-    "upon",         "using",       "via",         "were",     "whereas",   "whether",
-    "which",        "within",      "without",     "yes",      "yesterday", "yet",
-    "your",
-};
+static const char openers[] =
+    "above along always anyone behind being besides between beyond does either "
+    "eventually finally following furthermore given hence her here indeed "
+    "instead into moreover neither nevertheless nonetheless nor nothing onto "
+    "originally otherwise per please recently similarly so someone sometimes "
+    "soon still such therefore though through thus tomorrow towards unless upon "
+    "using via were whereas whether which within without yes yesterday yet your ";
 
 /* ... and words that are in titles as well. */
-static const char *const function_words[] = {
-    "a",        "about",   "across", "after",   "again",   "against",  "all",       "also",
-    "although", "am",      "among",  "an",      "and",     "another",  "any",       "are",
-    "around",   "as",      "at",     "be",      "because", "been",     "before",    "below",
-    "both",     "but",     "by",     "can",     "could",   "despite",  "did",       "do",
-    "down",     "during",  "each",   "even",    "every",   "everyone", "few",       "first",
-    "for",      "from",    "had",    "has",     "have",    "he",       "his",       "how",
-    "however",  "if",      "in",     "is",      "it",      "its",      "just",      "last",
-    "later",    "let",     "like",   "many",    "may",     "maybe",    "meanwhile", "might",
-    "more",     "most",    "much",   "must",    "my",      "near",     "never",     "new",
-    "next",     "no",      "not",    "now",     "of",      "off",      "often",     "on",
-    "once",     "one",     "only",   "or",      "other",   "our",      "out",       "over",
-    "people",   "perhaps", "second", "see",     "several", "she",      "should",    "since",
-    "some",     "than",    "that",   "the",     "their",   "then",     "there",     "these",
-    "they",     "this",    "those",  "three",   "to",      "today",    "toward",    "two",
-    "under",    "until",   "up",     "usually", "was",     "we",       "well",      "what",
-    "when",     "where",   "while",  "who",     "why",     "will",     "with",      "would",
-    "you",
-};
-#define COUNT(list) (sizeof(list) / sizeof(list)[0])
+static const char function_words[] =
+    "a about across after again against all also although am among an and "
+    "another any are around as at be because been before below both but by can "
+    "could despite did do down during each even every everyone few first for "
+    "from had has have he his how however if in is it its just last later let "
+    "like many may maybe meanwhile might more most much must my near never new "
+    "next no not now of off often on once one only or other our out over people "
+    "perhaps second see several she should since some than that the their then "
+    "there these they this those three to today toward two under until up "
+    "usually was we well what when where while who why will with would you ";
 
-static bool listed(const char *const *list, size_t n, const char *word, size_t bytes)
+static bool listed(const char *list, const char *word, size_t bytes)
 {
-    for (size_t i = 0; i < n; i++)
-        if (strlen(list[i]) == bytes && strncasecmp(list[i], word, bytes) == 0)
+    for (size_t n; *list; list += n + 1) {
+        n = strcspn(list, " ");
+        if (n == bytes && strncasecmp(list, word, bytes) == 0)
             return true;
+    }
     return false;
 }
 
@@ -290,8 +130,7 @@ static bool is_abbreviation(const token *t)
     const char *hyphen = memrchr(t->text, '-', t->bytes);
     const char *from = hyphen ? hyphen + 1 : t->text;
     const char *stop = t->text + t->bytes - 1;
-    return is_stop(t) && from < stop &&
-           listed(abbreviations, COUNT(abbreviations), from, (size_t)(stop - from));
+    return is_stop(t) && from < stop && listed(abbreviations, from, (size_t)(stop - from));
 }
 
 static bool is_number(const token *t)
@@ -341,17 +180,17 @@ static bool has_category(const token *t, utf8proc_category_t category)
 /* --- decisions -------------------------------------------------------------------- */
 
 /* Whether a token is a capitalised word of a list, its own full stop not counted. */
-static bool is_upper_of(const token *t, const char *const *list, size_t n)
+static bool is_upper_of(const token *t, const char *list)
 {
     size_t bytes = t->bytes;
     if (bytes > 1 && is_stop(t) && !is_abbreviation(t))
         bytes--;
-    return has_category(t, UTF8PROC_CATEGORY_LU) && listed(list, n, t->text, bytes);
+    return has_category(t, UTF8PROC_CATEGORY_LU) && listed(list, t->text, bytes);
 }
 
 static bool opens(const token *t)
 {
-    return is_upper_of(t, openers, COUNT(openers));
+    return is_upper_of(t, openers);
 }
 
 static bool goes_on(const token *t)
@@ -370,12 +209,12 @@ static bool is_break(const token *a, const token *b)
     bool initial = is_initial(a), abbreviation = is_abbreviation(a);
     bool ellipsis = run_of_marks(a->text, 0, a->bytes) > 0;
     if ((abbreviation && !initial) || ellipsis)
-        return opens(b) || is_upper_of(b, starters, COUNT(starters));
+        return opens(b) || is_upper_of(b, starters);
     if ((initial || is_number(a)) && goes_on(b))
         return false;
     /* A name after an initial: it is a word that isn't known in lower case. */
     if (initial && has_category(b, UTF8PROC_CATEGORY_LU) && !opens(b) &&
-        !is_upper_of(b, function_words, COUNT(function_words)))
+        !is_upper_of(b, function_words))
         return false;
     return !abbreviation;
 }
