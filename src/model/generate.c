@@ -245,11 +245,7 @@ static ke_status run_all(ke_ctx *cx, ke_generated *out, const ke_model *m,
         ke__parallel(cx, b->n_out, choose, j);
         for (size_t i = 0; i < b->n_out; i++) {
             if (j->choices[i].bad) {
-                const char *name = ke__model_find_nan(cx, m);
-                st = ke__fail(cx, KE_ENUMERIC, name ? name : m->info.path,
-                              name ? "tensor \"%s\" holds values that are not finite"
-                                   : "%s: the logits are not finite",
-                              name ? name : m->info.path);
+                st = ke__model_not_numbers(cx, m);
                 goto done;
             }
             size_t at = b->index[i];

@@ -86,17 +86,6 @@ done:
     return st;
 }
 
-/* Why are there no numbers? A weight is the usual cause. */
-static ke_status not_numbers(ke_ctx *cx, const ke__pass *p)
-{
-    const char *name = ke__model_find_nan(cx, p->model);
-    if (name)
-        return ke__fail(cx, KE_ENUMERIC, name,
-                        "tensor \"%s\" holds values that are not finite", name);
-    return ke__fail(cx, KE_ENUMERIC, p->model->info.path,
-                    "the logits are not finite, though the file's weights are");
-}
-
 ke_status ke__pass_score(ke_ctx *cx, ke__pass *p, size_t at, size_t n,
                          const int32_t *targets, float *logprob, int32_t *best,
                          uint32_t *rank, float *margin, double *lse)
@@ -115,7 +104,7 @@ ke_status ke__pass_score(ke_ctx *cx, ke__pass *p, size_t at, size_t n,
                              p->model->info.n_vocab));
         for (size_t j = 0; j < k; j++) {
             if (!isfinite(sums[j]))
-                return not_numbers(cx, p);
+                return ke__model_not_numbers(cx, p->model);
             if (lse)
                 lse[i + j] = sums[j];
         }
@@ -167,7 +156,7 @@ ke_status ke__pass_xent(ke_ctx *cx, ke__pass *p, const int32_t *out, const int32
                             p->model->info.n_vocab));
         for (size_t j = 0; j < k; j++) {
             if (!isfinite(part[j]))
-                return not_numbers(cx, p);
+                return ke__model_not_numbers(cx, p->model);
             *loss += part[j];
             if (each)
                 each[i + j] = weight[i + j] != 0.0F ? part[j] / (double)weight[i + j] : 0.0;
@@ -195,7 +184,7 @@ ke_status ke__pass_kl(ke_ctx *cx, ke__pass *p, const int32_t *out, const float *
                           weight + i, k, v));
         for (size_t j = 0; j < k; j++) {
             if (!isfinite(part[j]))
-                return not_numbers(cx, p);
+                return ke__model_not_numbers(cx, p->model);
             *loss += part[j];
         }
         if (p->in.keep)

@@ -474,24 +474,41 @@ done:
     return st;
 }
 
-const char *ke__model_find_nan(ke_ctx *cx, const ke_model *m)
+/* *name: the first tensor that holds a NaN or an infinity, or NULL. */
+static ke_status find_nan(ke_ctx *cx, const ke_model *m, const char **name)
 {
-    for (size_t i = 0; i < m->file.n_tensors; i++) {
+    ke_status st = KE_OK;
+    float *row = NULL;
+    *name = NULL;
+    for (size_t i = 0; i < m->file.n_tensors && !*name; i++) {
         const ke__tensor *t = &m->file.tensors[i];
         size_t row_bytes = 0;
-        float *row = NULL;
-        if (!t->type->to_f32 || !ke__row_bytes(&row_bytes, t->type, t->cols) ||
-            ke__alloc(cx, &row, t->cols, sizeof *row) != KE_OK)
-            continue;
         bool bad = false;
+        if (!t->type->to_f32 || !ke__row_bytes(&row_bytes, t->type, t->cols))
+            continue;
+        KE_TRY(ke__check_cancel(cx));
+        KE_TRY(ke__resize(cx, &row, t->cols, sizeof *row));
         for (uint64_t r = 0; r < t->rows && !bad; r++) {
             t->type->to_f32(row, t->data + r * row_bytes, t->cols);
             for (uint64_t c = 0; c < t->cols; c++)
                 bad |= !isfinite(row[c]);
         }
-        ke__free(cx, row);
-        if (bad)
-            return t->name;
+        *name = bad ? t->name : NULL;
     }
-    return NULL;
+done:
+    ke__free(cx, row);
+    return st;
+}
+
+ke_status ke__model_not_numbers(ke_ctx *cx, const ke_model *m)
+{
+    const char *name;
+    ke_status st = find_nan(cx, m, &name);
+    if (st != KE_OK)
+        return st;
+    if (name)
+        return ke__fail(cx, KE_ENUMERIC, name,
+                        "tensor \"%s\" holds values that are not finite", name);
+    return ke__fail(cx, KE_ENUMERIC, m->info.path,
+                    "the logits are not finite, though the file's weights are");
 }

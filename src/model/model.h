@@ -81,8 +81,9 @@ struct ke_model {
 extern const char *const ke__linear_names[KE__LIN_COUNT]; /* as in blk.N.NAME.weight */
 /* KE_ENOTSUP naming the first weight whose type can't be computed with. */
 KE_MUST_CHECK ke_status ke__model_computable(ke_ctx *cx, const ke_model *m);
-/* Name of the first tensor that holds a NaN or an infinity, or NULL. */
-const char *ke__model_find_nan(ke_ctx *cx, const ke_model *m);
+/* Why are there no numbers? A weight is the usual cause. KE_ENUMERIC, naming the first
+ * tensor that holds a NaN or an infinity if there is one. */
+KE_MUST_CHECK ke_status ke__model_not_numbers(ke_ctx *cx, const ke_model *m);
 
 /* Index of the tensor that a linear map of a layer lives in. */
 static inline uint32_t ke__model_linear_tensor(const ke_model *m, uint32_t layer,

@@ -1,6 +1,8 @@
 /* Logits of a next token, and how a model takes given continuations. */
 #include "model/pass.h"
 
+#include <math.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +33,11 @@ ke_status ke_logits(ke_ctx *cx, float *logits, const ke_model *m, const ke_stack
                                            .edits = edits}));
     }
     KE_TRY(ke__pass_logits(cx, pass, logits, 0, 1));
+    for (size_t i = 0; i < m->info.n_vocab; i++)
+        if (!isfinite(logits[i]))
+            st = KE_ENUMERIC;
+    if (st == KE_ENUMERIC)
+        st = ke__model_not_numbers(cx, m);
 done:
     ke__kv_free(cx, kv);
     ke__pass_free(cx, pass);

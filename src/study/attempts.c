@@ -128,12 +128,10 @@ static ke_status edit_fact(ke_ctx *cx, ke__run *run, size_t fact)
 {
     ke_status st = KE_OK;
     attempt best = {0}, next = {0};
-    size_t n_rungs = ke__method_attempts(ke_settings_method(run->job->settings));
-    if (run->job->one_attempt || n_rungs == 0)
-        n_rungs = 1;
+    size_t n_rungs = run->n_rungs;
 
     for (size_t rung = 0; rung < n_rungs && !firm(&best.verdict); rung++) {
-        st = try_settings(cx, &next, run, fact, rung);
+        st = try_settings(cx, &next, run, fact, run->rungs[rung]);
         /* A later rung may be tamer; what diverges on the last one is the user's to know.
          */
         if (st == KE_ENUMERIC && (best.patch || rung + 1 < n_rungs)) {

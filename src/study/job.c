@@ -102,28 +102,69 @@ static uint64_t verify_bytes(const ke__run *run)
     return bytes;
 }
 
-static ke_status make_plan(ke_ctx *cx, ke__run *run)
+/* The first attempt must fit into memory; later ones that don't are left out. *seconds: all
+ * that are left, if every fact needs each of them. */
+static ke_status plan_ladder(ke_ctx *cx, ke__run *run, double *seconds)
 {
     ke_status st = KE_OK;
     const ke_edit_job *job = run->job;
-    ke_edit_plan *plan = &run->report->plan;
-    char need[24], have[24];
-    uint64_t limit = ke__memory_limit(cx);
-
+    ke_edit_plan *plan = &run->report->plan, later;
+    ke_settings *settings = NULL;
+    uint64_t limit = ke__memory_limit(cx), verify;
+    bool stats; /* they are computed once */
+    size_t n =
+        job->one_attempt ? 1 : ke__method_attempts(ke_settings_method(job->settings));
+    KE_TRY(ke__alloc(cx, &run->rungs, n + 1, sizeof *run->rungs));
     KE_TRY(
         ke_edit_plan_make(cx, plan, run->model, job->settings, job->facts, job->n_facts));
-    uint64_t verify = verify_bytes(run);
-    if (verify > plan->peak_bytes)
-        plan->peak_bytes = verify;
+    verify = verify_bytes(run);
+    plan->peak_bytes = verify > plan->peak_bytes ? verify : plan->peak_bytes;
+    run->rungs[run->n_rungs++] = 0;
+    *seconds = plan->seconds;
+    stats = plan->stats_tokens > 0;
+    for (size_t i = 1; i < n; i++) {
+        KE_TRY(ke__settings_attempt(cx, job->settings, i, &settings));
+        KE_TRY(
+            ke_edit_plan_make(cx, &later, run->model, settings, job->facts, job->n_facts));
+        ke_settings_free(cx, settings);
+        settings = NULL;
+        if (limit && later.peak_bytes > limit)
+            continue;
+        run->rungs[run->n_rungs++] = i;
+        *seconds += later.seconds - (stats ? later.stats_seconds : 0.0);
+        stats = stats || later.stats_tokens > 0;
+        if (later.peak_bytes > plan->peak_bytes)
+            plan->peak_bytes = later.peak_bytes;
+    }
+    if (run->n_rungs < n)
+        KE_TRY(ke__run_say(cx, run, "%zu of %zu attempts need more memory and are left out",
+                           n - run->n_rungs, n));
+done:
+    ke_settings_free(cx, settings);
+    return st;
+}
+
+static ke_status make_plan(ke_ctx *cx, ke__run *run)
+{
+    ke_status st = KE_OK;
+    ke_edit_plan *plan = &run->report->plan;
+    char need[24], have[24], more[64] = "";
+    uint64_t limit = ke__memory_limit(cx);
+    double seconds = 0.0;
+
+    KE_TRY(plan_ladder(cx, run, &seconds));
     bytes_text(need, plan->peak_bytes);
     bytes_text(have, limit);
+    if (run->n_rungs > 1)
+        snprintf(more, sizeof more, ", up to %.0f s if all %zu attempts are needed",
+                 seconds, run->n_rungs);
     KE_TRY(ke__run_say(cx, run, "%s", plan->text));
     KE_TRY(ke__run_say(cx, run,
                        "type of edited tensors: %s; memory: %s%s%s beside the mapped file; "
-                       "time: about %.0f s%s",
+                       "time: about %.0f s%s%s",
                        run->type_name, need, limit ? " of " : "", limit ? have : "",
                        plan->seconds < 1 ? 1 : plan->seconds,
-                       plan->stats_tokens ? ", key statistics included" : ""));
+                       plan->stats_tokens ? ", key statistics included" : "", more));
     if (limit && plan->peak_bytes > limit)
         st = ke__fail(cx, KE_ELIMIT, "mem-limit",
                       "this edit needs %s of memory, the limit is %s: %s would do", need,
@@ -267,6 +308,7 @@ static void run_free(ke_ctx *cx, ke__run *run)
     for (size_t i = 0; i < run->n_patches; i++)
         ke_patch_free(cx, run->patches[i]);
     ke__free(cx, run->patches);
+    ke__free(cx, run->rungs);
     ke__merged_free(cx, &run->merged);
     ke__free(cx, run->output_path);
     ke__free(cx, run->patch_path);

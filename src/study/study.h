@@ -28,6 +28,8 @@ typedef struct ke__run {
     ke_stack *stack;    /* the accepted patches, in f32 */
     ke_patch **patches; /* [n_patches] them, owned */
     size_t n_patches, patches_room;
+    size_t *rungs; /* [n_rungs] the attempts of the ladder that fit into memory */
+    size_t n_rungs;
     const char *type_name;          /* "auto", "same" or the type's */
     const ke__dtype_traits *type;   /* of a named type */
     ke__merged merged;              /* what the file will hold */
