@@ -84,6 +84,7 @@ typedef struct ke_edit_plan {
     uint32_t layers[64]; /**< [n_layers] edited layers */
     size_t n_layers;
     uint64_t peak_bytes;  /**< Heap at its largest; mapped weights not counted. */
+    uint64_t patch_bytes; /**< Of that, a patch of whole matrices; else 0. */
     double seconds;       /**< A rough guess on this machine. */
     double stats_seconds; /**< Of which key statistics that are not cached. */
     size_t stats_tokens;  /**< 0: cached, or not needed. */

@@ -127,3 +127,36 @@ ke_status ke__plan_descent(ke_ctx *cx, ke_edit_plan *out, const ke__plan_in *in)
 done:
     return st;
 }
+
+ke_status ke__plan_training(ke_ctx *cx, ke_edit_plan *out, const ke__plan_in *in)
+{
+    enum { COPIES = 5, UPDATE_FLOPS = 100 }; /* change twice, two moments, gradient */
+    ke_status st = KE_OK;
+    const ke_model *m = in->model;
+    double layers = m->info.n_layers, above = layers - in->layer, layer = layer_flops(m);
+    double head = 2.0 * m->info.d_model * (double)m->info.n_vocab;
+    double flops = 0.0, peak = 0.0, weights = 0.0, rate;
+    for (size_t i = 0; i < out->n_layers; i++) {
+        const ke__mat *w = &m->layers[out->layers[i]].linear[KE__LIN_DOWN].mat;
+        weights += (double)w->rows * (double)w->cols;
+    }
+    KE_TRY(speed(cx, &rate, m, in->layer));
+    for (size_t i = 0; i < in->n_facts; i++) {
+        struct sizes s = {0};
+        ke__plan_in one = *in;
+        one.n_contexts = 1;
+        KE_TRY(measure(cx, &s, &one, &in->facts[i]));
+        /* The gradient of the weights is as much work again as that of their input. */
+        flops += s.whole * layers * layer +
+                 (double)in->steps * (2.0 * (s.whole * above * layer + s.outs * head) +
+                                      (2.0 * s.whole + UPDATE_FLOPS) * weights);
+        peak = larger(peak, (double)ke__pass_bytes(m, (size_t)s.whole, (size_t)s.outs, true,
+                                                   in->layer));
+    }
+    out->seconds = flops / rate;
+    out->patch_bytes = (uint64_t)(weights * sizeof(float)) * in->n_facts;
+    out->peak_bytes =
+        (uint64_t)(peak + COPIES * weights * sizeof(float)) + out->patch_bytes;
+done:
+    return st;
+}

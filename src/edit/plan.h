@@ -18,5 +18,9 @@ typedef struct ke__plan_in {
 /* Fill peak_bytes, seconds and stats_seconds for a value descent per fact. */
 KE_MUST_CHECK ke_status ke__plan_descent(ke_ctx *cx, ke_edit_plan *out,
                                          const ke__plan_in *in);
+/* The same, and patch_bytes, for training the down projections of out->layers, of which
+ * in->layer is the lowest. */
+KE_MUST_CHECK ke_status ke__plan_training(ke_ctx *cx, ke_edit_plan *out,
+                                          const ke__plan_in *in);
 
 #endif

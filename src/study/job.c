@@ -93,7 +93,8 @@ static uint64_t verify_bytes(const ke__run *run)
 {
     ke__harm_opts harm = KE__HARM_DEFAULT;
     const ke_model *m = run->model;
-    uint64_t bytes = ke__harm_bytes(m, &harm);
+    /* The patches, and once more as they are written. */
+    uint64_t bytes = ke__harm_bytes(m, &harm) + 2 * run->report->plan.patch_bytes;
     /* Values in f32 and in the output's type, and what they are merged from. */
     for (size_t i = 0; i < run->report->plan.n_layers; i++) {
         const ke__mat *w = &m->layers[run->report->plan.layers[i]].linear[KE__LIN_DOWN].mat;

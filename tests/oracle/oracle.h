@@ -66,4 +66,12 @@ static inline double oracle_number(const json_t *object, const char *key)
     return json_number_value(json_object_get(object, key));
 }
 
+/* Print a figure for docs/fidelity.md; more than `allowed` fails the test. */
+static inline void oracle_report(const char *what, double measured, double allowed)
+{
+    print_message("measured %-28s %.3g, allowed %.3g\n", what, measured, allowed);
+    if (!(measured <= allowed))
+        fail_msg("%s: %.3g is more than %.3g", what, measured, allowed);
+}
+
 #endif

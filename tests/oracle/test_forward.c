@@ -23,13 +23,6 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void report(const char *what, double measured, double allowed)
-{
-    print_message("measured %-12s %.3g, allowed %.3g\n", what, measured, allowed);
-    if (!(measured <= allowed))
-        fail_msg("%s: %.3g is more than %.3g", what, measured, allowed);
-}
-
 /* --- logits ------------------------------------------------------------------------------
  */
 
@@ -101,7 +94,7 @@ static void logits_agree(void **state)
         worst = fmax(worst, prompt_difference(p));
     }
     assert_true(i > 0);
-    report("logits", worst, 2e-3);
+    oracle_report("logits", worst, 2e-3);
 }
 
 static void greedy_continuations_are_equal(void **state)
@@ -208,7 +201,7 @@ static void hidden_sites_agree(void **state)
     }
     assert_true(i > 0);
     ke__pass_free(o.cx, pass);
-    report("sites", worst, 1e-4);
+    oracle_report("sites", worst, 1e-4);
 }
 
 /* --- gradients
@@ -272,8 +265,8 @@ static void gradients_at_sites_agree(void **state)
     double loss = 0;
     oracle_check(&o, ke__pass_new(o.cx, &pass, o.model, NULL));
     double worst = site_gradients(g, pass, &loss);
-    report("loss", fabs(loss - oracle_number(g, "loss")), 1e-4);
-    report("gradients", worst, 1e-4);
+    oracle_report("loss", fabs(loss - oracle_number(g, "loss")), 1e-4);
+    oracle_report("gradients", worst, 1e-4);
     ke__pass_free(o.cx, pass);
 }
 
@@ -359,7 +352,7 @@ static void gradients_of_weights_agree(void **state)
     }
     ke__pass_free(o.cx, pass);
     ke__free(o.cx, ids);
-    report("weights", worst, 1e-4);
+    oracle_report("weights", worst, 1e-4);
 }
 
 /* --- rows, perplexity
@@ -398,7 +391,7 @@ static void dequantised_rows_agree(void **state)
         ke__free(o.cx, w);
     }
     assert_true(i > 0);
-    report("rows", worst, 1e-6);
+    oracle_report("rows", worst, 1e-6);
 }
 
 int main(void)
