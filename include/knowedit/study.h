@@ -51,7 +51,7 @@ typedef struct ke_answer {
 typedef struct ke_probe_result {
     char *prompt, *before, *after;
     bool made; /**< By the program, not given by the user. */
-    bool ok;   /**< Paraphrase: states the target. Neighbour: same answer as before. */
+    bool ok;   /**< Paraphrase: states the target. Others: same answer as before. */
 } ke_probe_result;
 
 typedef struct ke_fact_report {
@@ -60,7 +60,9 @@ typedef struct ke_fact_report {
     char *reason; /**< Why it did not take, or "". */
     ke_answer before, after;
     ke_probe_result *paraphrases, *neighbours;
-    size_t n_paraphrases, n_neighbours, n_success, n_kept;
+    ke_probe_result *aspects; /**< Other things about the subject, made by the program. */
+    size_t n_paraphrases, n_neighbours, n_aspects;
+    size_t n_success, n_kept, n_aspects_kept;
     ke_edit_trace trace;
     size_t n_attempts;
 } ke_fact_report;

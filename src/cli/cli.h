@@ -42,7 +42,7 @@ struct ke__cli {
     const ke__command *command;
     /* Options that every command takes; int where popt writes them. */
     int json, quiet, verbose, dry_run, force, help;
-    long long n_threads; /* -1: one per core */
+    long long n_threads; /* 0: one per core */
     uint64_t seed;
     char *seed_text, *isa, *mem_limit;
     struct {
@@ -102,6 +102,8 @@ void ke__talk_clear(ke__cli *c);
 void ke__talk_error(ke__cli *c, ke_status st, const char *where, const char *message);
 /* `text` in quotes on one line: controls escaped, cut after `max` characters. */
 void ke__talk_quote(FILE *f, const char *text, size_t max);
+/* The same without quotes and cut, and with blanks up to a width. */
+void ke__talk_plain(FILE *f, const char *text, size_t width);
 /* 98362432 as "98.4 MB" into `out`, returned. */
 const char *ke__talk_size(char out[32], uint64_t bytes);
 

@@ -295,12 +295,13 @@ static ke_status ask_model(ke__cli *c, const ask_options *o, const char *name, j
 
     KE_TRY(ke__find_model(c, name, &path));
     KE_TRY(ke_model_open(c->cx, &model, path));
-    KE_TRY(answer_once(c, o, path, model, NULL, several, list));
     if (o->patches != NULL) {
         KE_TRY(ke_stack_new(c->cx, &stack, model));
         KE_TRY(push_patches(c, o->patches, stack, &patches));
-        KE_TRY(answer_once(c, o, path, model, stack, several, list));
     }
+    KE_TRY(answer_once(c, o, path, model, NULL, several, list));
+    if (stack != NULL)
+        KE_TRY(answer_once(c, o, path, model, stack, several, list));
 done:
     ke_stack_free(c->cx, stack);
     for (ke_patch **p = patches; p != NULL && *p != NULL; p++)

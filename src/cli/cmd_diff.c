@@ -1,6 +1,12 @@
 #include "cli/cli.h"
 #include "knowedit/patch.h"
 
+/* Figures of a difference, where there is one. */
+static json_t *number(const ke_diff_tensor *t, double value)
+{
+    return t->norm < 0 ? json_null() : ke__result_real(value);
+}
+
 static json_t *diff_json(const char *a, const char *b, const ke_diff *d)
 {
     json_t *tensors = json_array(), *metadata = json_array();
@@ -8,12 +14,12 @@ static json_t *diff_json(const char *a, const char *b, const ke_diff *d)
         const ke_diff_tensor *t = &d->tensors[i];
         (void)json_array_append_new(
             tensors,
-            json_pack("{s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:i, s:b}", "name",
+            json_pack("{s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:b}", "name",
                       ke__result_text(t->name), "type_a", ke__result_text(t->type_a),
                       "type_b", ke__result_text(t->type_b), "rows", (json_int_t)t->rows,
-                      "cols", (json_int_t)t->cols, "norm", ke__result_real(t->norm), "rel",
-                      ke__result_real(t->rel), "sigma1_share",
-                      ke__result_real(t->sigma1_share), "rank", (int)t->rank, "rank_one",
+                      "cols", (json_int_t)t->cols, "norm", number(t, t->norm), "rel",
+                      number(t, t->rel), "sigma1_share", number(t, t->sigma1_share), "rank",
+                      t->norm < 0 ? json_null() : json_integer(t->rank), "rank_one",
                       (int)t->rank_one));
     }
     for (size_t i = 0; i < d->n_metadata; i++)
@@ -25,13 +31,26 @@ static json_t *diff_json(const char *a, const char *b, const ke_diff *d)
 
 static void print_diff(const ke_diff *d)
 {
-    printf("%zu of %zu tensors differ", d->n, d->n_compared);
-    printf(d->n_metadata ? ", %zu metadata keys\n" : "\n", d->n_metadata);
+    size_t alone = 0;
+    for (size_t i = 0; i < d->n; i++)
+        alone += d->tensors[i].type_a == NULL || d->tensors[i].type_b == NULL;
+    printf("%zu of %zu tensors differ", d->n - alone, d->n_compared);
+    if (alone > 0)
+        printf(", %zu are in one file only", alone);
+    printf(d->n_metadata ? ", %zu metadata keys differ\n" : "\n", d->n_metadata);
     for (size_t i = 0; i < d->n; i++) {
         const ke_diff_tensor *t = &d->tensors[i];
-        printf("  %-28s ", t->name);
+        printf("  ");
+        ke__talk_plain(stdout, t->name, 28);
+        putchar(' ');
         if (t->type_a == NULL || t->type_b == NULL) {
             printf("only in the %s file\n", t->type_a ? "first" : "second");
+            continue;
+        }
+        if (t->norm < 0) {
+            printf("%s -> %s, cannot be compared (shapes, a type, or values that are no "
+                   "numbers)\n",
+                   t->type_a, t->type_b);
             continue;
         }
         printf("[%llu, %llu] %s -> %s, change %.4g (%.3g %%), %.0f %% of it in one "
@@ -40,8 +59,11 @@ static void print_diff(const ke_diff *d)
                t->type_b, t->norm, 100 * t->rel, 100 * t->sigma1_share,
                t->rank_one ? ": looks like a rank-one edit" : "");
     }
-    for (size_t i = 0; i < d->n_metadata; i++)
-        printf("  metadata %s\n", d->metadata[i]);
+    for (size_t i = 0; i < d->n_metadata; i++) {
+        printf("  metadata ");
+        ke__talk_plain(stdout, d->metadata[i], 0);
+        putchar('\n');
+    }
 }
 
 static ke_status run(ke__cli *c)

@@ -118,6 +118,7 @@ static ke_status print_report(ke__cli *c, const ke_edit_report *report)
     char *json = NULL;
     ke_status st = KE_OK;
 
+    ke__talk_clear(c);
     if (c->json) {
         KE_TRY(ke_edit_report_json(c->cx, &json, report));
         printf("%s\n", json);

@@ -113,8 +113,10 @@ static void print_card(const ke_model *model, const ke_model_info *m, const type
 {
     char size[32];
     printf("file        %s (%s)\n", m->path, ke__talk_size(size, m->file_bytes));
-    printf("model       %s, architecture %s, %.1f million parameters\n",
-           m->name[0] ? m->name : "(no name)", m->architecture, (double)m->n_params / 1e6);
+    printf("model       ");
+    ke__talk_plain(stdout, m->name[0] ? m->name : "(no name)", 0);
+    printf(", architecture %s, %.1f million parameters\n", m->architecture,
+           (double)m->n_params / 1e6);
     printf("shape       %u layers, width %u, FFN %u, %u heads of %u over %u\n", m->n_layers,
            m->d_model, m->d_ffn, m->n_heads, m->head_dim, m->n_kv_heads);
     printf("context     %u tokens\n", m->n_context);
@@ -134,9 +136,10 @@ static void print_tensors(const ke_model *model, size_t n)
     for (size_t i = 0; i < n; i++) {
         ke_tensor_info t;
         ke_model_tensor_get(model, i, &t);
-        printf("[%4zu/%zu] %-36s [%llu, %llu] %s, %llu bytes\n", i + 1, n, t.name,
-               (unsigned long long)t.rows, (unsigned long long)t.cols, t.type,
-               (unsigned long long)t.bytes);
+        printf("[%4zu/%zu] ", i + 1, n);
+        ke__talk_plain(stdout, t.name, 36);
+        printf(" [%llu, %llu] %s, %llu bytes\n", (unsigned long long)t.rows,
+               (unsigned long long)t.cols, t.type, (unsigned long long)t.bytes);
     }
 }
 

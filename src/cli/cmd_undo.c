@@ -18,7 +18,7 @@ done:
 static ke_status run(ke__cli *c)
 {
     ke_status st = KE_OK;
-    char *patch = NULL, *output = NULL, *beside = NULL, sha256[65] = "";
+    char *patch = NULL, *output = NULL, *beside = NULL, *prev = NULL, sha256[65] = "";
     const struct poptOption options[] = {
         {"patch", 0, POPT_ARG_STRING, &patch, 0, "the edit's patch (EDITED.kepatch)",
          "FILE"},
@@ -31,7 +31,15 @@ static ke_status run(ke__cli *c)
     KE_TRY(ke__opt_need(c, "-o", output));
     const char *edited = c->args[0];
     KE_TRY(ke__format(c->cx, &beside, "%s.kepatch", edited));
+    KE_TRY(ke__format(c->cx, &prev, "%s.prev", beside));
     const char *from = patch ? patch : beside;
+    if (!patch && !ke__file_exists(beside) && !ke__file_exists(prev)) {
+        st = ke__fail(c->cx, KE_ENOENT, beside,
+                      "%s: there is no such patch; name the edit's own with --patch FILE "
+                      "(it was written as OUTPUT.kepatch)",
+                      beside);
+        goto done;
+    }
     if (c->dry_run)
         KE_TRY(dry_run(c, edited, from));
     else
@@ -48,6 +56,7 @@ static ke_status run(ke__cli *c)
     else if (!c->dry_run)
         printf("restored    %s\nsha256      %s\n", output, sha256);
 done:
+    ke__free(c->cx, prev);
     ke__free(c->cx, beside);
     return st;
 }

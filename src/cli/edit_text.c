@@ -55,15 +55,19 @@ static void print_fact(const ke_fact_report *f)
     putchar('\n');
     print_answer("before", &f->before);
     if (f->already) {
-        printf("%-12sthe model says so already\n", "");
+        printf("%-12sthe model says so already: nothing is changed\n", "already");
         return;
     }
     print_answer("after", &f->after);
     if (!f->took)
         printf("%-12s%s\n", "not taken", f->reason ? f->reason : "");
     print_probes("paraphrases", "state it", f->paraphrases, f->n_paraphrases, f->n_success);
+    if (f->took && f->n_paraphrases > 0 && f->n_success == 0)
+        printf("%-12sonly this wording states the fact: no paraphrase does\n", "warning");
     print_probes("neighbours", "answered as before", f->neighbours, f->n_neighbours,
                  f->n_kept);
+    print_probes("subject", "answered as before", f->aspects, f->n_aspects,
+                 f->n_aspects_kept);
 }
 
 static void print_fact_line(const ke_fact_report *f)
@@ -122,20 +126,23 @@ void ke__edit_text_print(const ke_edit_report *r)
             printf("%-12sthe edit costs more than --max-kl allows\n", "refused");
         print_change(r);
     }
-    printf(
-        "%-12s%.1f s (open %.1f, statistics %.1f, edit %.1f, verify %.1f, save %.1f), %s\n",
-        "time", r->seconds.total, r->seconds.open, r->seconds.stats, r->seconds.edit,
-        r->seconds.verify, r->seconds.save, ke__talk_size(size, r->peak_bytes));
+    printf("%-12s%.1f s (open %.1f, statistics %.1f, edit %.1f, verify %.1f, save %.1f); "
+           "at most %s of memory, mapped file included\n",
+           "time", r->seconds.total, r->seconds.open, r->seconds.stats, r->seconds.edit,
+           r->seconds.verify, r->seconds.save, ke__talk_size(size, r->peak_bytes));
 }
 
 void ke__edit_text_print_files(const ke_edit_report *r)
 {
     if (r->patch != NULL)
         printf("%-12s%s\n", "patch", r->patch);
-    if (r->output != NULL && r->patch != NULL)
+    if (r->output == NULL && r->patch != NULL)
+        printf("%-12sknowedit ask -m MODEL --patch %s PROMPT\n", "use", r->patch);
+    if (r->output != NULL && r->patch != NULL && !r->already)
         printf("%-12sknowedit undo %s -o ORIGINAL\n", "undo", r->output);
     if (r->output != NULL)
-        printf("%-12s%s\n", "written", r->output);
+        printf("%-12s%s%s\n", "written", r->output,
+               r->already ? " (a copy of the base)" : "");
     else if (r->patch == NULL)
         printf("%-12snothing\n", "written");
 }

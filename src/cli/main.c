@@ -76,7 +76,7 @@ static int exit_code(const ke__cli *c, ke_status st)
 
 int main(int argc, char **argv)
 {
-    ke__cli c = {.n_threads = -1};
+    ke__cli c = {0};
     c.json = wants_json(argc, argv);
     guard_streams();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of writing, not a death */

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define N_GLOBALS 12
+#define N_GLOBALS     12
+#define GIVEN_THREADS 31 /* the bit of ke__cli.given */
 
 static void fill_globals(ke__cli *c, struct poptOption table[N_GLOBALS])
 {
@@ -13,7 +14,7 @@ static void fill_globals(ke__cli *c, struct poptOption table[N_GLOBALS])
         {"json", 0, POPT_ARG_NONE, &c->json, 0, "print one JSON object", NULL},
         {"quiet", 'q', POPT_ARG_NONE, &c->quiet, 0, "results only, no talk", NULL},
         {"verbose", 'v', POPT_ARG_NONE, &c->verbose, 0, "more talk", NULL},
-        {"threads", 't', POPT_ARG_LONGLONG, &c->n_threads, 0,
+        {"threads", 't', POPT_ARG_LONGLONG, &c->n_threads, GIVEN_THREADS,
          "threads to use (one per core); results do not depend on it", "N"},
         {"seed", 0, POPT_ARG_STRING, &c->seed_text, 0, "of everything drawn (0)", "N"},
         {"isa", 0, POPT_ARG_STRING, &c->isa, 0,
@@ -176,7 +177,7 @@ static ke_status make_context(ke__cli *c)
     ke_ctx_opts opts = {
         .progress = ke__talk_progress, .progress_payload = c, .isa = c->isa};
 
-    if (c->n_threads != -1) {
+    if (c->given & 1U << GIVEN_THREADS) {
         ke_status st = ke__opt_range(c, "-t", c->n_threads, 1, 1024);
         if (st != KE_OK)
             return st;

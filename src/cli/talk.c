@@ -67,6 +67,22 @@ void ke__talk_error(ke__cli *c, ke_status st, const char *where, const char *mes
         fputs("knowedit: the error object could not be printed\n", stderr);
 }
 
+/* One character, spelled out where a terminal could take it for more; its bytes. */
+static size_t put_char(FILE *f, const char *text, size_t left)
+{
+    unsigned char byte = (unsigned char)*text;
+    size_t n = ke__utf8_char(text, left);
+    if (byte == '\n')
+        fputs("\\n", f);
+    else if (byte == '\t')
+        fputs("\\t", f);
+    else if (n == 0 || byte < 0x20 || byte == 0x7F)
+        fprintf(f, "\\x%02x", byte);
+    else
+        fwrite(text, 1, n, f);
+    return n > 0 ? n : 1;
+}
+
 void ke__talk_quote(FILE *f, const char *text, size_t max)
 {
     size_t left = strlen(text);
@@ -76,23 +92,22 @@ void ke__talk_quote(FILE *f, const char *text, size_t max)
             fputs("...", f);
             break;
         }
-        unsigned char byte = (unsigned char)*text;
-        size_t n = ke__utf8_char(text, left);
-        if (byte == '\n')
-            fputs("\\n", f);
-        else if (byte == '\t')
-            fputs("\\t", f);
-        else if (byte == '"' || byte == '\\')
-            fprintf(f, "\\%c", byte);
-        else if (n == 0 || byte < 0x20 || byte == 0x7F)
-            fprintf(f, "\\x%02x", byte);
-        else
-            fwrite(text, 1, n, f);
-        n = n > 0 ? n : 1;
+        if (*text == '"' || *text == '\\')
+            fputc('\\', f);
+        size_t n = put_char(f, text, left);
         text += n;
         left -= n;
     }
     fputc('"', f);
+}
+
+void ke__talk_plain(FILE *f, const char *text, size_t width)
+{
+    size_t left = strlen(text), shown = 0;
+    for (size_t n; left > 0; shown++, text += n, left -= n)
+        n = put_char(f, text, left);
+    for (; shown < width; shown++)
+        fputc(' ', f);
 }
 
 const char *ke__talk_size(char out[32], uint64_t bytes)

@@ -247,6 +247,7 @@ static ke_status check_gives_back(ke_ctx *cx, const ke__recipe *r, const ke__map
             same = memcmp(base->data + at, from + piece->offset + done, n) == 0;
         }
     }
+    KE_TRY(ke__progress(cx, "checking the way back", total, total));
     if (!same)
         st =
             ke__fail(cx, KE_EIO, base->path, "the way back does not give the file's bytes");

@@ -2,6 +2,7 @@
 #include "study/study.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void ke__run_lap(ke__run *run, double *slot)
@@ -27,6 +28,38 @@ ke_status ke__run_say(ke_ctx *cx, const ke__run *run, const char *format, ...)
 /* --- what is asked for -------------------------------------------------------------------
  */
 
+static int by_prompt(const void *a, const void *b)
+{
+    const ke_fact *x = *(const ke_fact *const *)a, *y = *(const ke_fact *const *)b;
+    int order = strcmp(x->prompt, y->prompt);
+    return order ? order : (x > y) - (x < y);
+}
+
+/* Two facts that can't both hold would be edited in turns, to no end. */
+static ke_status refuse_contradictions(ke_ctx *cx, const ke_edit_job *job)
+{
+    ke_status st = KE_OK;
+    const ke_fact **sorted = NULL;
+    KE_TRY(ke__alloc(cx, &sorted, job->n_facts, sizeof *sorted));
+    for (size_t i = 0; i < job->n_facts; i++)
+        sorted[i] = &job->facts[i];
+    qsort(sorted, job->n_facts, sizeof *sorted, by_prompt);
+    for (size_t i = 0; i + 1 < job->n_facts; i++) {
+        const ke_fact *a = sorted[i], *b = sorted[i + 1];
+        if (strcmp(a->prompt, b->prompt) == 0 && strcmp(a->target, b->target) != 0) {
+            st = ke__fail(cx, KE_EINVAL, "facts",
+                          "facts %zu and %zu contradict each other: '%.80s' is to go on "
+                          "with '%.40s' and with '%.40s'",
+                          (size_t)(a - job->facts) + 1, (size_t)(b - job->facts) + 1,
+                          a->prompt, a->target, b->target);
+            goto done;
+        }
+    }
+done:
+    ke__free(cx, sorted);
+    return st;
+}
+
 static ke_status check_job(ke_ctx *cx, ke__run *run)
 {
     ke_status st = KE_OK;
@@ -36,6 +69,7 @@ static ke_status check_job(ke_ctx *cx, ke__run *run)
                         "an edit job needs a model, settings and at least one fact");
     for (size_t i = 0; i < job->n_facts; i++)
         KE_TRY(ke_fact_check(cx, &job->facts[i]));
+    KE_TRY(refuse_contradictions(cx, job));
     run->type_name = job->edited_type ? job->edited_type : "auto";
     if (strcmp(run->type_name, "auto") != 0 && strcmp(run->type_name, "same") != 0) {
         run->type = ke__dtype_named(run->type_name);
@@ -145,6 +179,23 @@ done:
     return st;
 }
 
+/* Most tokenizers put a blank before a word: one after the prompt leads elsewhere. */
+static ke_status warn_of_blanks(ke_ctx *cx, const ke__run *run)
+{
+    ke_status st = KE_OK;
+    for (size_t i = 0; i < run->job->n_facts; i++) {
+        const char *prompt = run->job->facts[i].prompt;
+        if (prompt[ke__trimmed(prompt)] != '\0')
+            KE_TRY(
+                ke__run_say(cx, run,
+                            "warning: the prompt of fact %zu ends with a blank, which is "
+                            "not how texts are tokenised: leave it out",
+                            i + 1));
+    }
+done:
+    return st;
+}
+
 static ke_status make_plan(ke_ctx *cx, ke__run *run)
 {
     ke_status st = KE_OK;
@@ -154,12 +205,14 @@ static ke_status make_plan(ke_ctx *cx, ke__run *run)
     double seconds = 0.0;
 
     KE_TRY(plan_ladder(cx, run, &seconds));
+    KE_TRY(ke__outputs_room(cx, run));
     bytes_text(need, plan->peak_bytes);
     bytes_text(have, limit);
     if (run->n_rungs > 1)
         snprintf(more, sizeof more, ", up to %.0f s if all %zu attempts are needed",
                  seconds, run->n_rungs);
     KE_TRY(ke__run_say(cx, run, "%s", plan->text));
+    KE_TRY(warn_of_blanks(cx, run));
     KE_TRY(ke__run_say(cx, run,
                        "type of edited tensors: %s; memory: %s%s%s beside the mapped file; "
                        "time: about %.0f s%s%s",

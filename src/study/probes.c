@@ -1,6 +1,6 @@
-/* Questions beside a fact: paraphrases, which should follow the edit, and neighbours, which
- * should not. Those that the user did not give are made here; docs/verification.md has the
- * rules. */
+/* Questions beside a fact: paraphrases, which should follow the edit, and what should not:
+ * neighbours (others in the same relation) and other aspects of the subject. Those that the
+ * user did not give are made here; docs/verification.md has the rules. */
 #include "study/study.h"
 
 #include <string.h>
@@ -139,12 +139,38 @@ done:
     return st;
 }
 
+/* Openings that any subject can stand in. */
+static const char *const openings[] = {"%s is known for", "The history of %s",
+                                       "%s is not only", "The name %s comes from"};
+#define N_OPENINGS (sizeof openings / sizeof openings[0])
+
+static ke_status make_aspects(ke_ctx *cx, ke_fact_report *f, const ke_fact *fact)
+{
+    ke_status st = KE_OK;
+    char *prompt = NULL;
+    KE_TRY(ke__alloc(cx, &f->aspects, N_OPENINGS, sizeof *f->aspects));
+    for (size_t i = 0; i < N_OPENINGS; i++) {
+        KE_TRY(replace_all(cx, &prompt, openings[i], "%s", fact->subject));
+        if (strstr(fact->prompt, prompt)) { /* the fact itself */
+            ke__free(cx, prompt);
+        } else {
+            f->aspects[f->n_aspects].made = true;
+            f->aspects[f->n_aspects++].prompt = prompt;
+        }
+        prompt = NULL;
+    }
+done:
+    ke__free(cx, prompt);
+    return st;
+}
+
 ke_status ke__probes_make(ke_ctx *cx, ke__run *run)
 {
     ke_status st = KE_OK;
     for (size_t i = 0; i < run->job->n_facts; i++) {
         KE_TRY(make_paraphrases(cx, &run->report->facts[i], &run->job->facts[i]));
         KE_TRY(make_neighbours(cx, &run->report->facts[i], &run->job->facts[i]));
+        KE_TRY(make_aspects(cx, &run->report->facts[i], &run->job->facts[i]));
     }
 done:
     return st;
@@ -185,6 +211,8 @@ static ke_status ask_all(ke_ctx *cx, ke__run *run, const ke_stack *edits, bool a
                           run->max_tokens[i], after));
         KE_TRY(ask_probes(cx, run, edits, f->neighbours, f->n_neighbours, NEIGHBOUR_TOKENS,
                           after));
+        KE_TRY(
+            ask_probes(cx, run, edits, f->aspects, f->n_aspects, NEIGHBOUR_TOKENS, after));
     }
 done:
     return st;
@@ -209,22 +237,30 @@ static bool same_answer(const char *a, const char *b)
     return n == first_line(b) && memcmp(a, b, n) == 0;
 }
 
+/* How many are answered as before. */
+static size_t count_kept(ke_probe_result *probes, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        probes[i].ok = same_answer(probes[i].before, probes[i].after);
+        kept += probes[i].ok;
+    }
+    return kept;
+}
+
 ke_status ke__probes_after(ke_ctx *cx, ke__run *run, const ke_stack *edits)
 {
     ke_status st = ask_all(cx, run, edits, true);
     for (size_t i = 0; st == KE_OK && i < run->report->n_facts; i++) {
         ke_fact_report *f = &run->report->facts[i];
-        f->n_success = f->n_kept = 0;
+        f->n_success = 0;
         for (size_t k = 0; k < f->n_paraphrases; k++) {
             ke_probe_result *p = &f->paraphrases[k];
             p->ok = ke_target_holds(p->after, run->job->facts[i].target);
             f->n_success += p->ok;
         }
-        for (size_t k = 0; k < f->n_neighbours; k++) {
-            ke_probe_result *p = &f->neighbours[k];
-            p->ok = same_answer(p->before, p->after);
-            f->n_kept += p->ok;
-        }
+        f->n_kept = count_kept(f->neighbours, f->n_neighbours);
+        f->n_aspects_kept = count_kept(f->aspects, f->n_aspects);
     }
     return st;
 }

@@ -60,6 +60,8 @@ static json_t *fact_json(const ke_fact_report *f)
             probes_json(f->paraphrases, f->n_paraphrases, "success", f->n_success)) &&
         ke__json_set(out, "neighbours",
                      probes_json(f->neighbours, f->n_neighbours, "kept", f->n_kept)) &&
+        ke__json_set(out, "aspects",
+                     probes_json(f->aspects, f->n_aspects, "kept", f->n_aspects_kept)) &&
         ke__json_set(out, "attempts", json_integer((json_int_t)f->n_attempts)) &&
         ke__json_set(out, "loss", loss_json(&f->trace)) &&
         ke__json_set(out, "delta_norm", ke__json_number(f->trace.delta_norm)) &&
@@ -175,6 +177,7 @@ void ke_edit_report_free(ke_ctx *cx, ke_edit_report *r)
         ke__free(cx, f->after.text);
         probes_free(cx, f->paraphrases, f->n_paraphrases);
         probes_free(cx, f->neighbours, f->n_neighbours);
+        probes_free(cx, f->aspects, f->n_aspects);
         ke_edit_trace_free(cx, &f->trace);
     }
     for (size_t i = 0; i < r->n_tensors; i++)
