@@ -49,6 +49,9 @@ $(BUILD)/%.o: %.c
 $(BUILD)/%.o: %.S
 	@mkdir -p $(@D)
 	$(CC) $(ALL_C) -c -o $@ $<
+# .incbin is unknown to the compiler's dependencies.
+$(BUILD)/src/edit/stats_text.o: data/stats-text/wikitext2.txt
+$(BUILD)/src/eval/harm_text.o: data/harm-text/harm.txt
 $(BUILD)/src/kernels/ref/%.o $(BUILD)/src/kernels/avx2/%.o $(BUILD)/src/kernels/avx512/%.o: CFLAGS += -O3 -fno-math-errno -fno-trapping-math
 $(BUILD)/src/kernels/avx2/%.o: ISA_C := -mavx2 -mfma -mf16c
 $(BUILD)/src/kernels/avx512/%.o: ISA_C := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c

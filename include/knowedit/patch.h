@@ -32,6 +32,15 @@ KE_API size_t ke_stack_depth(const ke_stack *stack);
 KE_API KE_MUST_CHECK ke_status ke_stack_prompt(ke_ctx *cx, char **out,
                                                const ke_stack *stack, const char *prompt);
 
+/**
+ * Whether `patch` is an edit of `model`, or of the model as one of `before` [n] edited it,
+ * by the SHA-256 that it recorded. A patch that records none fits any model.
+ * @retval KE_EMISMATCH it is an edit of another file
+ */
+KE_API KE_MUST_CHECK ke_status ke_patch_fits(ke_ctx *cx, const ke_patch *patch,
+                                             const ke_model *model,
+                                             const ke_patch *const *before, size_t n);
+
 /** Read a patch file (format: docs/patch-format.md). `*out` is the caller's. */
 KE_API KE_MUST_CHECK ke_status ke_patch_load(ke_ctx *cx, ke_patch **out, const char *path);
 /** Write it whole or not at all. @retval KE_EEXIST there is one and `force` is false */

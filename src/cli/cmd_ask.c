@@ -269,7 +269,8 @@ done:
 }
 
 /* Put every patch file on a stack; *out holds them until the stack is freed. */
-static ke_status push_patches(ke__cli *c, char **paths, ke_stack *stack, ke_patch ***out)
+static ke_status push_patches(ke__cli *c, char **paths, const ke_model *model,
+                              ke_stack *stack, ke_patch ***out)
 {
     ke_status st = KE_OK;
     size_t n = 0;
@@ -278,6 +279,12 @@ static ke_status push_patches(ke__cli *c, char **paths, ke_stack *stack, ke_patc
     KE_TRY(ke__alloc(c->cx, out, n + 1, sizeof **out));
     for (size_t i = 0; i < n; i++) {
         KE_TRY(ke_patch_load(c->cx, &(*out)[i], paths[i]));
+        if (!c->force && ke_patch_fits(c->cx, (*out)[i], model,
+                                       (const ke_patch *const *)*out, i) != KE_OK) {
+            st = ke__fail(c->cx, KE_EMISMATCH, paths[i], "%s: %s; --force applies it",
+                          paths[i], ke_ctx_message(c->cx));
+            goto done;
+        }
         KE_TRY(ke_stack_push(c->cx, stack, (*out)[i]));
     }
 done:
@@ -297,7 +304,7 @@ static ke_status ask_model(ke__cli *c, const ask_options *o, const char *name, j
     KE_TRY(ke_model_open(c->cx, &model, path));
     if (o->patches != NULL) {
         KE_TRY(ke_stack_new(c->cx, &stack, model));
-        KE_TRY(push_patches(c, o->patches, stack, &patches));
+        KE_TRY(push_patches(c, o->patches, model, stack, &patches));
     }
     KE_TRY(answer_once(c, o, path, model, NULL, several, list));
     if (stack != NULL)

@@ -234,6 +234,7 @@ static ke_status run(ke__cli *c)
     KE_TRY(ke__opt_parse(c, options));
     KE_TRY(ke__opt_args(c, 0, 0));
     KE_TRY(ke__opt_need(c, "-m", o.model));
+    KE_TRY(ke__opt_range_real(c, "--max-kl", o.max_kl, 0, 1e6));
     if (o.facts_file &&
         (o.subject || o.prompt || o.target || o.paraphrases || o.neighbours))
         return ke__opt_refuse(c, "--facts",

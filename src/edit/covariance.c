@@ -196,7 +196,8 @@ static ke_stats_opts defaults(const ke_model *model)
     return o;
 }
 
-/* The file's name says everything that its values depend on. */
+/* The file's name says everything that its values depend on: the instruction set too, since
+ * sums are rounded otherwise in each. */
 static ke_status cache_path(ke_ctx *cx, char **out, const ke_model *model, uint32_t layer,
                             size_t n_tokens)
 {
@@ -213,9 +214,9 @@ static ke_status cache_path(ke_ctx *cx, char **out, const ke_model *model, uint3
         st = ke__fail(cx, KE_EIO, sub, "cannot make the folder: %s", strerror(errno));
         goto done;
     }
-    KE_TRY(ke__format(cx, out, "%s/%.32s-%u-%.16s-%zu-%zu-%g%s.kestats", sub, sha256, layer,
+    KE_TRY(ke__format(cx, out, "%s/%.32s-%u-%.16s-%zu-%zu-%s%s.kestats", sub, sha256, layer,
                       text, n_tokens ? n_tokens : (size_t)10 * model->info.d_ffn, o.chunk,
-                      o.shrink,
+                      ke_ctx_isa(cx),
                       ke__tokenizer_bos_dropped(model->tokenizer) ? "-nobos" : ""));
 done:
     ke__free(cx, folder);

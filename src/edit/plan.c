@@ -10,10 +10,13 @@ static ke_status speed(ke_ctx *cx, double *out, const ke_model *model, uint32_t 
 {
     enum { ROWS = 32, TRIES = 3 };
     ke_status st = KE_OK;
-    const ke_ops *ops = ke__ops_pick(cx);
+    const ke_ops *ops;
     const ke__mat *w = &model->layers[layer].linear[KE__LIN_DOWN].mat;
     ke_buf *x = NULL, *y = NULL;
     double best = 1e9;
+    st = ke__ops_get(cx, &ops);
+    if (st != KE_OK)
+        return st;
     KE_TRY(ops->buf_new(cx, &x, ROWS * w->cols));
     KE_TRY(ops->buf_new(cx, &y, ROWS * w->rows));
     for (int i = 0; i < TRIES; i++) {

@@ -62,3 +62,13 @@ const ke_ops *ke__ops_pick(const ke_ctx *cx)
             return families[i].ops;
     return NULL;
 }
+
+ke_status ke__ops_get(ke_ctx *cx, const ke_ops **out)
+{
+    *out = ke__ops_pick(cx);
+    if (*out)
+        return KE_OK;
+    return ke__fail(cx, KE_ENOTSUP, "isa",
+                    "this processor lacks the instruction set \"%s\"",
+                    cx->opts.isa ? cx->opts.isa : "");
+}

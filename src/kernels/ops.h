@@ -158,6 +158,8 @@ typedef struct ke_ops ke_ops;
 
 /* The table for this context: opts.isa, else $KE_ISA, else the best the processor has. */
 const ke_ops *ke__ops_pick(const ke_ctx *cx);
+/* The same, or KE_ENOTSUP: it may have been asked for by name. */
+KE_MUST_CHECK ke_status ke__ops_get(ke_ctx *cx, const ke_ops **out);
 /* By name ("ref", "avx2", "avx512", "ref64"); NULL if unknown or the processor can't. */
 const ke_ops *ke__ops_named(const char *name);
 

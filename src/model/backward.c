@@ -99,7 +99,7 @@ static ke_status at_site(ke_ctx *cx, const walk *w, uint32_t layer, ke__site sit
     size_t width = ke__site_width(p->model, site);
     for (size_t i = 0; i < w->n_seeds; i++) {
         const ke__seed *s = &w->seeds[i];
-        if (s->layer != layer || s->site != site)
+        if (!ke__site_is(s->layer, s->site, layer, site))
             continue;
         KE_TRY(ke__slot_need(cx, p->ops, &p->work[W_TOUCH], s->n_rows * width));
         KE_TRY(p->ops->put(cx, p->work[W_TOUCH].buf, 0, s->values, s->n_rows * width));
@@ -113,14 +113,14 @@ static ke_status at_site(ke_ctx *cx, const walk *w, uint32_t layer, ke__site sit
     }
     for (size_t i = 0; i < w->n_wants; i++) {
         const ke__want *x = &w->wants[i];
-        if (x->kind != KE__WANT_SITE || x->layer != layer || x->site != site)
+        if (x->kind != KE__WANT_SITE || !ke__site_is(x->layer, x->site, layer, site))
             continue;
         KE_TRY(ke__slot_need(cx, p->ops, &p->work[W_TOUCH], x->n_rows * width));
         KE_TRY(p->ops->gather(cx, p->work[W_TOUCH].buf, g, x->rows, x->n_rows, width));
         KE_TRY(p->ops->get(cx, x->out, p->work[W_TOUCH].buf, 0, x->n_rows * width));
     }
     for (size_t i = p->in.n_touches; i-- > 0;)
-        if (p->in.touches[i].layer == layer && p->in.touches[i].site == site)
+        if (ke__site_is(p->in.touches[i].layer, p->in.touches[i].site, layer, site))
             KE_TRY(touch_back(cx, w, &p->in.touches[i], g, width));
     for (size_t i = edits ? edits->n_overlays : 0; i-- > 0;)
         if (edits->overlays[i].layer == layer && edits->overlays[i].to == site)

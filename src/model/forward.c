@@ -30,7 +30,7 @@ ke_status ke__pass_at_site(ke_ctx *cx, ke__pass *p, uint32_t layer, ke__site sit
             KE_TRY(overlay(cx, p, i, rows));
     for (size_t i = 0; i < in->n_touches; i++) {
         const ke__touch *t = &in->touches[i];
-        if (t->layer != layer || t->site != site)
+        if (!ke__site_is(t->layer, t->site, layer, site))
             continue;
         KE_TRY(ke__slot_need(cx, ops, &p->work[W_TOUCH], t->n_rows * width));
         KE_TRY(ops->put(cx, p->work[W_TOUCH].buf, 0, t->values, t->n_rows * width));
@@ -39,7 +39,7 @@ ke_status ke__pass_at_site(ke_ctx *cx, ke__pass *p, uint32_t layer, ke__site sit
     }
     for (size_t i = 0; i < in->n_taps; i++) {
         const ke__tap *t = &in->taps[i];
-        if (t->layer != layer || t->site != site)
+        if (!ke__site_is(t->layer, t->site, layer, site))
             continue;
         KE_TRY(ke__slot_need(cx, ops, &p->work[W_TOUCH], t->n_rows * width));
         KE_TRY(ops->gather(cx, p->work[W_TOUCH].buf, rows, t->rows, t->n_rows, width));

@@ -474,6 +474,15 @@ done:
     return st;
 }
 
+bool ke__model_takes_terms(const ke_model *m, uint32_t tensor)
+{
+    for (uint32_t l = 0; l < m->info.n_layers; l++)
+        for (int k = 0; k < KE__LIN_COUNT; k++)
+            if (m->layers[l].linear[k].mat.data && m->layers[l].linear[k].tensor == tensor)
+                return true;
+    return m->head.tensor == tensor && m->embed.tensor != tensor;
+}
+
 /* *name: the first tensor that holds a NaN or an infinity, or NULL. */
 static ke_status find_nan(ke_ctx *cx, const ke_model *m, const char **name)
 {

@@ -81,6 +81,9 @@ struct ke_model {
 extern const char *const ke__linear_names[KE__LIN_COUNT]; /* as in blk.N.NAME.weight */
 /* KE_ENOTSUP naming the first weight whose type can't be computed with. */
 KE_MUST_CHECK ke_status ke__model_computable(ke_ctx *cx, const ke_model *m);
+/* Whether a pass sees edits of this tensor: a linear map's, or the head's where it is not
+ * the embedding too. */
+bool ke__model_takes_terms(const ke_model *m, uint32_t tensor);
 /* Why are there no numbers? A weight is the usual cause. KE_ENUMERIC, naming the first
  * tensor that holds a NaN or an infinity if there is one. */
 KE_MUST_CHECK ke_status ke__model_not_numbers(ke_ctx *cx, const ke_model *m);

@@ -42,13 +42,9 @@ ke_status ke__pass_new(ke_ctx *cx, ke__pass **out, const ke_model *model, const 
     KE_TRY(ke__model_computable(cx, model));
     KE_TRY(ke__alloc(cx, &p, 1, sizeof *p));
     p->model = model;
-    p->ops = ops ? ops : ke__ops_pick(cx);
-    if (!p->ops) {
-        st = ke__fail(cx, KE_ENOTSUP, "isa",
-                      "this processor lacks the instruction set \"%s\"",
-                      cx->opts.isa ? cx->opts.isa : "");
-        goto done;
-    }
+    p->ops = ops;
+    if (!ops)
+        KE_TRY(ke__ops_get(cx, &p->ops));
     KE_TRY(ke__alloc(cx, &p->acts, (size_t)model->info.n_layers + 1, sizeof *p->acts));
     *out = p;
     p = NULL;
@@ -199,6 +195,23 @@ static void unplace(ke_ctx *cx, ke__pass *p)
     }
 }
 
+/* A change that a merge would write but no product sees must not pass for none. */
+static ke_status check_terms(ke_ctx *cx, const ke__pass *p)
+{
+    const ke_stack *edits = p->in.edits;
+    for (size_t i = 0; edits && i < edits->n_terms; i++) {
+        uint32_t tensor = edits->terms[i].tensor;
+        const char *name = p->model->file.tensors[tensor].name;
+        if (!ke__model_takes_terms(p->model, tensor))
+            return ke__fail(
+                cx, KE_ENOTSUP, name,
+                "a patch changes \"%s\": a pass sees changes of layers' matrices, "
+                "and of an output matrix that is not the embedding too",
+                name);
+    }
+    return KE_OK;
+}
+
 ke_status ke__pass_run(ke_ctx *cx, ke__pass *p, const ke__pass_in *in)
 {
     ke_status st = KE_OK;
@@ -212,6 +225,7 @@ ke_status ke__pass_run(ke_ctx *cx, ke__pass *p, const ke__pass_in *in)
         return ke__fail(cx, KE_EINVAL, NULL, "a pass from layer %" PRIu32 " to %" PRIu32,
                         in->first_layer, p->end_layer);
     KE_TRY(check_seqs(cx, p));
+    KE_TRY(check_terms(cx, p));
     if (p->n_rows == 0) {
         p->ran = true;
         goto done;

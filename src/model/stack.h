@@ -24,6 +24,12 @@ typedef enum ke__site {
 } ke__site;
 size_t ke__site_width(const ke_model *m, ke__site site);
 const char *ke__site_name(ke__site site);
+/* Whether what is wanted at a site of a layer is wanted here. */
+static inline bool ke__site_is(uint32_t layer, ke__site site, uint32_t here_layer,
+                               ke__site here)
+{
+    return site == here && (layer == here_layer || site == KE__EMBED || site == KE__FINAL);
+}
 
 typedef enum ke__term_kind {
     KE__TERM_LOWRANK, /* y += scale * (x V^T) U^T */

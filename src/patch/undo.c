@@ -1,4 +1,4 @@
-/* Give back the file that an edited file was made from. */
+/* Which file a patch belongs to, and the way back from it. */
 #include "patch/kinds.h"
 
 #include <string.h>
@@ -19,6 +19,25 @@ static ke_status meta_hash(ke_ctx *cx, char out[65], const ke_patch *p, const ch
 done:
     json_decref(meta);
     return st;
+}
+
+ke_status ke_patch_fits(ke_ctx *cx, const ke_patch *patch, const ke_model *model,
+                        const ke_patch *const *before, size_t n)
+{
+    char base[65], output[65], sha256[65];
+    if (meta_hash(cx, base, patch, "patch", "sha256_base") != KE_OK)
+        return KE_OK;
+    ke_status st = ke_model_sha256(cx, model, sha256);
+    if (st != KE_OK || strcmp(base, sha256) == 0)
+        return st;
+    for (size_t i = 0; i < n; i++)
+        if (meta_hash(cx, output, before[i], "patch", "sha256_output") == KE_OK &&
+            strcmp(base, output) == 0)
+            return KE_OK;
+    return ke__fail(
+        cx, KE_EMISMATCH, "patch",
+        "it is an edit of the file of SHA-256 %.12s..., this model has %.12s...", base,
+        sha256);
 }
 
 ke_status ke__patch_load_for(ke_ctx *cx, ke_patch **out, const char *path,

@@ -266,6 +266,13 @@ static void an_edit_goes_there_and_back(void **state)
     assert_int_equal(0, json_array_size(json_object_get(first(a, "answers"), "patches")));
     json_decref(a);
 
+    /* On another model the patch means nothing. */
+    program other = program_run(NULL, ARGS("ask", "-m", e, "--patch", patch, "x"));
+    assert_int_equal(1, other.code);
+    assert_string_equal("", other.out);
+    assert_non_null(strstr(other.err, "--force"));
+    program_free(&other);
+
     const char *u = scratch_path(state, "u.gguf");
     json_t *undone = program_json("knowedit.undo/1", 0, ARGS("undo", e, "-o", u));
     same_bytes(m, u);

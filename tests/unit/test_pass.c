@@ -191,6 +191,43 @@ static void an_overlay_out_of_order_is_refused(void **state)
     ke_model_close(cx, m);
 }
 
+/* A change that only a merge would see is refused, and not passed over. */
+static void changes_that_no_product_sees_are_refused(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"blk.1.attn_norm.weight", "token_embd.weight",
+                                        "blk.1.attn_q.weight"};
+    ke_model *m = tiny_model_open(cx, &(tiny_spec){.seed = 3});
+    ke__pass *pass = NULL;
+    const ke__seq seq = {text, 3, 0};
+    check(ke__pass_new(cx, &pass, m, NULL));
+    for (size_t i = 0; i < 3; i++) {
+        ke_stack *stack = NULL;
+        ptrdiff_t at = ke__gguf_tensor(&m->file, names[i]);
+        assert_true(at >= 0);
+        const ke__tensor *t = &m->file.tensors[at];
+        float *delta = NULL;
+        check(ke__alloc(cx, &delta, t->rows * t->cols, sizeof *delta));
+        check(ke_stack_new(cx, &stack, m));
+        check(ke__stack_begin(cx, stack));
+        check(ke__stack_term(cx, stack,
+                             &(ke__term){.kind = KE__TERM_DENSE,
+                                         .tensor = (uint32_t)at,
+                                         .scale = 1.0F,
+                                         .dense = f32(delta, t->rows, t->cols)}));
+        assert_int_equal(
+            ke__pass_run(cx, pass,
+                         &(ke__pass_in){.seqs = &seq, .n_seqs = 1, .edits = stack}),
+            i < 2 ? KE_ENOTSUP : KE_OK);
+        if (i < 2)
+            assert_non_null(strstr(ke_ctx_message(cx), names[i]));
+        ke_stack_free(cx, stack);
+        ke__free(cx, delta);
+    }
+    ke__pass_free(cx, pass);
+    ke_model_close(cx, m);
+}
+
 /* --- threads, errors
  * ------------------------------------------------------------------------ */
 
@@ -310,6 +347,7 @@ int main(void)
         cmocka_unit_test(a_cached_prefix_is_read_once),
         cmocka_unit_test(terms_are_the_matrix_that_they_add),
         cmocka_unit_test(an_overlay_out_of_order_is_refused),
+        cmocka_unit_test(changes_that_no_product_sees_are_refused),
         cmocka_unit_test(the_same_bits_for_any_number_of_threads),
         cmocka_unit_test(bad_requests_are_named),
         cmocka_unit_test(a_weight_that_is_no_number_is_named),
