@@ -35,6 +35,27 @@ static void guard_streams(void)
             _exit(KE__EXIT_ERROR);
 }
 
+/* A mapped file that shrinks, or a disk that fails, ends in this signal: there is nothing
+ * to return to. What was under way has no name yet, and leaves nothing. */
+static bool as_json;
+
+static void on_bus_error(int number)
+{
+    static const char text[] = "knowedit: a mapped file can't be read any more: it was "
+                               "shortened, or its disk fails\n";
+    static const char object[] =
+        "{\"schema\": \"knowedit.error/1\", \"error\": {\"code\": \"EIO\", \"message\": "
+        "\"a "
+        "mapped file can't be read any more: it was shortened, or its disk fails\", "
+        "\"where\": \"\"}}\n";
+    (void)number;
+    ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
+    if (as_json)
+        n = write(STDOUT_FILENO, object, sizeof object - 1);
+    (void)n;
+    _exit(KE__EXIT_ERROR);
+}
+
 /* --json decides how a refusal looks, so it must be known before the options are parsed. */
 static bool wants_json(int argc, char **argv)
 {
@@ -77,9 +98,10 @@ static int exit_code(const ke__cli *c, ke_status st)
 int main(int argc, char **argv)
 {
     ke__cli c = {0};
-    c.json = wants_json(argc, argv);
+    c.json = as_json = wants_json(argc, argv);
     guard_streams();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of writing, not a death */
+    signal(SIGBUS, on_bus_error);
     c.talk.terminal = isatty(STDERR_FILENO);
 
     ke_status st = run(&c, argc, argv);

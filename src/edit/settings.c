@@ -1,6 +1,7 @@
 #include "edit/edit.h"
 
 #include <errno.h>
+#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,16 @@ static void range_text(char *out, size_t room, const ke__setting *row)
         snprintf(out, room, "%s", words);
 }
 
+/* A host program's locale may have another decimal point. */
+static double in_c_locale(const char *text, char **end)
+{
+    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    double v = c ? strtod_l(text, end, c) : strtod(text, end);
+    if (c)
+        freelocale(c);
+    return v;
+}
+
 static ke_status parse(ke_ctx *cx, double *number, const ke__setting *row, const char *text)
 {
     char range[96], *end;
@@ -67,7 +78,7 @@ static ke_status parse(ke_ctx *cx, double *number, const ke__setting *row, const
     if (row->type == KE__CHOICE)
         return ke__fail(cx, KE_EINVAL, row->name, "%s is '%.60s', expected one of %s",
                         row->name, text, range);
-    double v = strtod(text, &end);
+    double v = in_c_locale(text, &end);
     /* strtod() takes hexadecimal, inf and blanks before; a setting doesn't. */
     bool bad = end == text || *end || strspn(text, "+-.0123456789eE") != strlen(text);
     if (bad || !isfinite(v) || (row->type == KE__INT && v != floor(v)))

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -409,11 +410,15 @@ const char *ke_model_edit_get(const ke_model *m, size_t i)
     return i < m->info.n_edits ? m->edits[i] : NULL;
 }
 
+/* Several contexts may ask for a model's hash at once: one computes it. */
+static pthread_mutex_t hashing = PTHREAD_MUTEX_INITIALIZER;
+
 ke_status ke_model_sha256(ke_ctx *cx, const ke_model *m, char out[65])
 {
     /* The hash is a cache of what the map says: filling it changes nothing one can see. */
     ke_model *cache = (ke_model *)(uintptr_t)m;
     ke_status st = KE_OK;
+    pthread_mutex_lock(&hashing);
     if (!m->sha256[0]) {
         char hex[65];
         KE_TRY(ke__sha256_of(cx, hex, m->file.map.data, m->file.map.bytes));
@@ -421,6 +426,7 @@ ke_status ke_model_sha256(ke_ctx *cx, const ke_model *m, char out[65])
     }
     memcpy(out, m->sha256, 65);
 done:
+    pthread_mutex_unlock(&hashing);
     return st;
 }
 

@@ -124,7 +124,8 @@ done:
     return st;
 }
 
-static ke_status edit_fact(ke_ctx *cx, ke__run *run, size_t fact)
+/* `must_hold`: an attempt that does not hold is dropped, not kept for --keep-failed. */
+static ke_status edit_fact(ke_ctx *cx, ke__run *run, size_t fact, bool must_hold)
 {
     ke_status st = KE_OK;
     attempt best = {0}, next = {0};
@@ -151,7 +152,8 @@ static ke_status edit_fact(ke_ctx *cx, ke__run *run, size_t fact)
         }
         attempt_free(cx, &next);
     }
-    KE_TRY(accept(cx, run, fact, &best));
+    if (best.verdict.holds || !must_hold)
+        KE_TRY(accept(cx, run, fact, &best));
 done:
     attempt_free(cx, &best);
     attempt_free(cx, &next);
@@ -172,7 +174,7 @@ static ke_status mend_all(ke_ctx *cx, ke__run *run)
             continue;
         KE_TRY(ke__run_say(
             cx, run, "fact %zu of %zu no longer holds after the others: again", i + 1, n));
-        KE_TRY(edit_fact(cx, run, i));
+        KE_TRY(edit_fact(cx, run, i, true));
     }
 done:
     ke__verdicts_free(cx, verdicts, n);
@@ -188,7 +190,7 @@ ke_status ke__edit_all(ke_ctx *cx, ke__run *run)
         KE_TRY(ke__progress(cx, "facts", i, run->job->n_facts));
         f->took = f->already;
         if (!f->already)
-            KE_TRY(edit_fact(cx, run, i));
+            KE_TRY(edit_fact(cx, run, i, false));
     }
     if (run->job->n_facts > 1)
         KE_TRY(mend_all(cx, run));
