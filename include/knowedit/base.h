@@ -59,7 +59,8 @@ KE_API const char *ke_status_text(ke_status st);
 /** The name of a status as scripts see it, e.g. "ENOMEM". Never NULL. */
 KE_API const char *ke_status_name(ke_status st);
 
-typedef struct ke_ctx ke_ctx; /**< Opaque. */
+/** Opaque. What was made with a context is freed with it, and before it. */
+typedef struct ke_ctx ke_ctx;
 
 /**
  * Allocator: resize `ptr` from `old_bytes` to `new_bytes` (0 frees and returns

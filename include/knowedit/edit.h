@@ -90,6 +90,10 @@ typedef struct ke_edit_plan {
     size_t stats_tokens;  /**< 0: cached, or not needed. */
     char text[256];       /**< One line: what will be done. */
 } ke_edit_plan;
+/**
+ * Plan an edit of `facts` [n_facts] with one attempt's settings.
+ * @retval KE_EINVAL, KE_ENOTSUP as for ke_edit(), as far as it shows before work
+ */
 KE_API KE_MUST_CHECK ke_status ke_edit_plan_make(ke_ctx *cx, ke_edit_plan *out,
                                                  const ke_model *model,
                                                  const ke_settings *settings,

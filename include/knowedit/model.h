@@ -22,10 +22,12 @@ typedef struct ke_stack ke_stack;         /**< Edits in force, see knowedit/patc
  *
  * Ownership: `*out` is the caller's, freed with ke_model_close(). NULL on failure.
  * @retval KE_EIO      cannot be opened or read
+ * The file stays mapped: a program that shortens it meanwhile ends this one with SIGBUS.
  * @retval KE_EFORMAT  not a sound GGUF file; the message says what, where, expected
  * @retval KE_ENOTSUP  an architecture or tokenizer that is not known
  */
 KE_API KE_MUST_CHECK ke_status ke_model_open(ke_ctx *cx, ke_model **out, const char *path);
+/** NULL is fine. Stacks and whatever was borrowed from the model must be gone. */
 KE_API void ke_model_close(ke_ctx *cx, ke_model *model);
 
 /** Sizes of a model. Strings belong to the model. */
@@ -115,12 +117,19 @@ typedef struct ke_generate_opts {
 
 /** A continuation. Free with ke_generated_free(). */
 typedef struct ke_generated {
-    char *text;      /**< UTF-8, NUL-terminated; the prompt is not in it. */
+    char *text;      /**< NUL-terminated, without the prompt; UTF-8, but for a character that
+                          max_tokens cut. */
     int32_t *ids;    /**< [n] */
     float *logprobs; /**< [n] natural log-probability of each id under the model. */
     size_t n;
     float margin; /**< Smallest lead (logits) of a chosen token over the next best. */
 } ke_generated;
+
+/** Token ids, borrowed. */
+typedef struct ke_ids {
+    const int32_t *ids;
+    size_t n;
+} ke_ids;
 
 /**
  * Continue `n_prompts` prompts side by side; `out` has room for as many.
@@ -129,17 +138,17 @@ typedef struct ke_generated {
  *                     longer than the context
  * @retval KE_ENUMERIC logits that are not numbers; the message names a cause
  */
-typedef struct ke_ids {
-    const int32_t *ids;
-    size_t n;
-} ke_ids;
 KE_API KE_MUST_CHECK ke_status ke_generate(ke_ctx *cx, ke_generated *out,
                                            const ke_model *model, const ke_stack *edits,
                                            const ke_ids *prompts, size_t n_prompts,
                                            const ke_generate_opts *opts);
 KE_API void ke_generated_free(ke_ctx *cx, ke_generated *g);
 
-/** Logits [V] of the token after `prompt`. */
+/**
+ * Logits [V] of the token after `prompt`.
+ * @retval KE_EINVAL   as for ke_generate()
+ * @retval KE_ENUMERIC logits that are not numbers; the message names a cause
+ */
 KE_API KE_MUST_CHECK ke_status ke_logits(ke_ctx *cx, float *logits, const ke_model *model,
                                          const ke_stack *edits, ke_ids prompt);
 
@@ -152,7 +161,10 @@ typedef struct ke_score {
     double logprob; /**< Natural-log sum over the target's tokens. */
     uint32_t rank;  /**< Of the first target token, from 1. */
 } ke_score;
-/** Score `n` (prompt, target) pairs in one batch. Free each with ke_score_free(). */
+/**
+ * Score `n` (prompt, target) pairs in one batch. Free each with ke_score_free().
+ * @retval KE_EINVAL, KE_ENUMERIC as for ke_generate(); an empty target is KE_EINVAL too
+ */
 KE_API KE_MUST_CHECK ke_status ke_score_targets(ke_ctx *cx, ke_score *out,
                                                 const ke_model *model,
                                                 const ke_stack *edits,

@@ -16,10 +16,15 @@ extern "C" {
 
 typedef struct ke_patch ke_patch; /**< Opaque. */
 
+/** An empty stack over `model`, which must outlive it. */
 KE_API KE_MUST_CHECK ke_status ke_stack_new(ke_ctx *cx, ke_stack **out,
                                             const ke_model *model);
+/** NULL is fine; the patches are not freed. */
 KE_API void ke_stack_free(ke_ctx *cx, ke_stack *stack);
-/** Put `patch` on top. It is borrowed and must outlive its place on the stack. */
+/**
+ * Put `patch` on top. It is borrowed and must outlive its place on the stack.
+ * @retval KE_EMISMATCH a tensor that the model lacks, or of another shape
+ */
 KE_API KE_MUST_CHECK ke_status ke_stack_push(ke_ctx *cx, ke_stack *stack,
                                              const ke_patch *patch);
 /** Drop the topmost patch; on an empty stack nothing happens. */
@@ -41,7 +46,10 @@ KE_API KE_MUST_CHECK ke_status ke_patch_fits(ke_ctx *cx, const ke_patch *patch,
                                              const ke_model *model,
                                              const ke_patch *const *before, size_t n);
 
-/** Read a patch file (format: docs/patch-format.md). `*out` is the caller's. */
+/**
+ * Read a patch file (format: docs/patch-format.md). `*out` is the caller's.
+ * @retval KE_EFORMAT not a sound patch file, or damaged; the message says what and where
+ */
 KE_API KE_MUST_CHECK ke_status ke_patch_load(ke_ctx *cx, ke_patch **out, const char *path);
 /** Write it whole or not at all. @retval KE_EEXIST there is one and `force` is false */
 KE_API KE_MUST_CHECK ke_status ke_patch_save(ke_ctx *cx, const ke_patch *patch,
@@ -81,6 +89,8 @@ typedef struct ke_diff {
     char **metadata; /**< [n_metadata] keys that differ. */
     size_t n_metadata;
 } ke_diff;
+/** Compare tensors and metadata. `*out` is freed with ke_diff_free().
+ * @retval KE_ENOMEM, KE_ECANCELED; files that can't be compared are not an error */
 KE_API KE_MUST_CHECK ke_status ke_diff_models(ke_ctx *cx, ke_diff *out, const ke_model *a,
                                               const ke_model *b);
 KE_API void ke_diff_free(ke_ctx *cx, ke_diff *diff);

@@ -100,8 +100,7 @@ typedef struct ke_edit_report {
  * Run the job. KE_OK with (*out)->took == false: it ran, a fact did not take or the harm
  * passed max_kl, and nothing was written unless keep_failed.
  *
- * Ownership: `*out` is the caller's, freed with ke_edit_report_free(); it may be set (with
- *            what is known so far) on failure too.
+ * Ownership: `*out` is the caller's, freed with ke_edit_report_free(). NULL on failure.
  * @retval KE_EEXIST an output exists and `force` is false
  * @retval KE_EINVAL a fact, a setting, or an output that is the input
  * @retval KE_ELIMIT too little memory; the message says how much would do
