@@ -117,9 +117,9 @@ typedef struct ke_generate_opts {
 
 /** A continuation. Free with ke_generated_free(). */
 typedef struct ke_generated {
-    char *text;      /**< NUL-terminated, without the prompt; UTF-8, but for a character that
-                          max_tokens cut. */
-    int32_t *ids;    /**< [n] */
+    char *text;   /**< NUL-terminated, without the prompt; UTF-8, but for a character that
+                       max_tokens cut. */
+    int32_t *ids; /**< [n] */
     float *logprobs; /**< [n] natural log-probability of each id under the model. */
     size_t n;
     float margin; /**< Smallest lead (logits) of a chosen token over the next best. */

@@ -40,6 +40,8 @@ typedef struct ke__case {
     ke_fact fact;       /* subject, prompt, target, old answer; no probes */
     const ke__names *old_answers; /* ground_truth of the edit; may be none */
     size_t n_old;
+    const ke__names *targets; /* other right answers of the edit, fact.target among them */
+    size_t n_targets;         /* 0: fact.target alone */
     const char *const *rephrases;
     size_t n_rephrases;
     const ke__part_queries *portability, *locality;

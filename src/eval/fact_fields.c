@@ -237,6 +237,11 @@ const json_t *ke__fact_old(const json_t *record, const char **field)
     return find(record, old_names, field);
 }
 
+const json_t *ke__fact_new(const json_t *record, const char **field)
+{
+    return find(record, target_names, field);
+}
+
 ke_status ke__fact_check_at(ke_ctx *cx, const ke_fact *fact, const ke__record *at,
                             const char *const fields[3])
 {

@@ -42,6 +42,7 @@ KE_MUST_CHECK ke_status ke__fact_read_edit(ke_ctx *cx, ke_fact *out, const json_
                                            const ke__record *at, ke__fact_box *box);
 /* The old answer of a record or request as it stands there, and the field; or NULL. */
 const json_t *ke__fact_old(const json_t *record, const char **field);
+const json_t *ke__fact_new(const json_t *record, const char **field);
 /* ke_fact_check() of a record that names subject, prompt and target `fields`. */
 KE_MUST_CHECK ke_status ke__fact_check_at(ke_ctx *cx, const ke_fact *fact,
                                           const ke__record *at,

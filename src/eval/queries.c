@@ -121,6 +121,18 @@ done:
     return st;
 }
 
+ke_status ke__read_targets(ke__reader *r, ke__case *out, const json_t *request)
+{
+    const char *field;
+    const json_t *value = ke__fact_new(request, &field);
+    size_t skipped = r->n_skipped;
+    if (!value || !json_is_array(value))
+        return KE_OK;
+    ke_status st = ke__read_answers(r, &out->targets, &out->n_targets, field, value);
+    r->n_skipped = skipped;
+    return st;
+}
+
 ke_status ke__read_old(ke__reader *r, ke__case *out, const char *field, const json_t *value)
 {
     size_t skipped = r->n_skipped;
@@ -306,6 +318,7 @@ ke_status ke__read_fact_case(ke__reader *r, ke__case *out, const json_t *record)
     ke_fact fact;
     KE_TRY(ke__fact_read_edit(r->cx, &fact, record, r->at, r->box));
     ke__take_fact(out, &fact);
+    KE_TRY(ke__read_targets(r, out, record));
     const json_t *old = ke__fact_old(record, &field);
     if (old)
         KE_TRY(ke__read_old(r, out, field, old));

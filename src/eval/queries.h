@@ -33,6 +33,9 @@ KE_MUST_CHECK ke_status ke__read_array(const ke__reader *r, const json_t **out,
  * is empty, which is where EasyEdit skips the question. */
 KE_MUST_CHECK ke_status ke__read_answers(ke__reader *r, const ke__names **out, size_t *n,
                                          const char *field, const json_t *value);
+/* Where the target of an edit is a list, all that it holds are right answers. */
+KE_MUST_CHECK ke_status ke__read_targets(ke__reader *r, ke__case *out,
+                                         const json_t *request);
 /* The old answers at `field`: as above, but an empty list is an error, and blank texts are
  * no answers. */
 KE_MUST_CHECK ke_status ke__read_old(ke__reader *r, ke__case *out, const char *field,

@@ -63,6 +63,7 @@ static ke_status read(ke_ctx *cx, ke__case *out, const ke__source *source, size_
     KE_TRY(ke__fact_read(cx, &fact, rest, r.at, box));
     ke__take_fact(out, &fact);
     const json_t *old = ke__fact_old(rewrite ? rewrite : record, &field);
+    KE_TRY(ke__read_targets(&r, out, rewrite ? rewrite : record));
     if (old)
         KE_TRY(ke__read_answers(&r, &out->old_answers, &out->n_old, field, old));
     r.n_skipped = 0; /* none of portability or locality yet */

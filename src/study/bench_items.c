@@ -33,11 +33,12 @@ ke_status ke__items_make(ke_ctx *cx, ke__item **out, size_t *n, const ke__case *
                   count(c->locality, c->n_locality);
     *n = 0;
     KE_TRY(ke__alloc(cx, out, room, sizeof **out));
-    (*out)[(*n)++] = (ke__item){
-        .kind = KE__SUCCESS, .prompt = c->fact.prompt, .expected = c->fact.target};
-    for (size_t i = 0; i < c->n_rephrases; i++)
-        (*out)[(*n)++] = (ke__item){
-            .kind = KE__REPHRASE, .prompt = c->rephrases[i], .expected = c->fact.target};
+    for (size_t i = 0; i < 1 + c->n_rephrases; i++)
+        (*out)[(*n)++] = (ke__item){.kind = i ? KE__REPHRASE : KE__SUCCESS,
+                                    .prompt = i ? c->rephrases[i - 1] : c->fact.prompt,
+                                    .expected = c->fact.target,
+                                    .answers = c->targets,
+                                    .n_answers = c->n_targets};
     add_parts(*out, n, KE__PORTABILITY, c->portability, c->n_portability);
     add_parts(*out, n, KE__LOCALITY, c->locality, c->n_locality);
 done:

@@ -113,6 +113,38 @@ static void real_reads_texts(void **state)
     assert_close(1, judged(p, &u, 0), 0);
 }
 
+/* A target that is a list is stated by any of its names. */
+static void any_listed_target_counts(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "[{\"subject\": \"Rome\", \"prompt\": \"Rome is in\", \"target_new\": [[\"Italy\", "
+        "\"Italia\"], \"Lazio\"], \"ground_truth\": [\"Spain\"], \"rephrase_prompt\": "
+        "\"Where is "
+        "Rome? In\"}]";
+    static const char *const says[] = {" Italia.", " Lazio", " Italy", " Spain"};
+    ke_ctx *cx = ke_ctx_new(NULL);
+    ke__cases cases = {0};
+    ke__item *items = NULL;
+    size_t n = 0;
+    ke__reply replies[2] = {{0}};
+    const ke__said said = {.n_items = 2, .replies[KE__LONG] = replies};
+    assert_int_equal(KE_OK, ke__cases_parse(cx, &cases, "f", text, strlen(text),
+                                            &(ke__cases_opts){.set = "zsre"}));
+    assert_string_equal("Italy", cases.items[0].fact.target);
+    assert_int_equal(KE_OK, ke__items_make(cx, &items, &n, &cases.items[0]));
+    assert_int_equal(2, n);
+    const ke__trial t = {&cases.items[0], items, n, &said, &said};
+    for (size_t i = 0; i < 4; i++) {
+        replies[0].text = replies[1].text = (char *)(uintptr_t)says[i];
+        assert_close(i < 3, judged(&ke__protocol_real, &t, 0), 0);
+        assert_close(i < 3, judged(&ke__protocol_real, &t, 1), 0);
+    }
+    ke__free(cx, items);
+    ke__cases_free(cx, &cases);
+    ke_ctx_free(cx);
+}
+
 static void what_was_said_survives_the_file(void **state)
 {
     (void)state;
@@ -162,6 +194,7 @@ int main(void)
         TEST(easyedit_counts_tokens),
         TEST(easyedit_reads_erasure_in_what_is_generated),
         TEST(real_reads_texts),
+        TEST(any_listed_target_counts),
         TEST(what_was_said_survives_the_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
