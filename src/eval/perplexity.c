@@ -98,6 +98,7 @@ ke_status ke_perplexity_measure(ke_ctx *cx, ke_perplexity *out, const ke_model *
         chunk = text.n;
     size_t n_seqs = BATCH_ROWS / (chunk + lead);
     n_seqs = n_seqs ? n_seqs : 1;
+    KE_TRY(ke__pass_fits(cx, model, n_seqs * (chunk + lead), 32, 0));
     KE_TRY(batch_new(cx, &b, model, n_seqs * (chunk + lead), n_seqs));
     for (size_t at = 0; at < text.n;) {
         ke__pass_in in;

@@ -270,7 +270,14 @@ ke_status ke_generate(ke_ctx *cx, ke_generated *out, const ke_model *m,
     job j = {.opts = opts, .n_vocab = m->info.n_vocab};
     ke__pass *pass = NULL;
     ke__kv *kv = NULL;
+    size_t rows = 0;
     memset(out, 0, n * sizeof *out);
+    for (size_t i = 0; i < n; i++)
+        rows += prompts[i].n;
+    KE_TRY(ke__pass_fits(cx, m, rows < MAX_ROWS ? rows : MAX_ROWS, n,
+                         rows + n * (opts->max_tokens < m->info.n_context
+                                         ? opts->max_tokens
+                                         : m->info.n_context)));
     KE_TRY(ke__alloc(cx, &lives, n, sizeof *lives));
     KE_TRY(ke__alloc(cx, &b.seqs, n, sizeof *b.seqs));
     KE_TRY(ke__alloc(cx, &b.out_rows, n, sizeof *b.out_rows));

@@ -260,3 +260,19 @@ uint64_t ke__pass_bytes(const ke_model *m, size_t n_rows, size_t n_out, bool kee
     return 4 * (n_rows * (acts * sets + work + cache) + n_out * 4 * d +
                 block * 2 * (uint64_t)i->n_vocab);
 }
+
+ke_status ke__pass_fits(ke_ctx *cx, const ke_model *m, size_t n_rows, size_t n_out,
+                        size_t kept)
+{
+    uint64_t limit = ke__memory_limit(cx);
+    uint64_t need = ke__pass_bytes(m, n_rows, n_out, false, 0) +
+                    (uint64_t)kept * 2 * m->info.n_layers * m->kv_dim * sizeof(float) +
+                    (uint64_t)n_out * m->info.n_vocab * sizeof(float);
+    if (!limit || need <= limit)
+        return KE_OK;
+    uint64_t kilo = (need + 1023) >> 10;
+    return ke__fail(cx, KE_ELIMIT, "mem-limit",
+                    "this needs %" PRIu64 "K of memory, the limit is %" PRIu64 "K: %" PRIu64
+                    "K would do",
+                    kilo, limit >> 10, kilo);
+}

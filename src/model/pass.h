@@ -92,6 +92,11 @@ KE_MUST_CHECK ke_status ke__pass_run(ke_ctx *cx, ke__pass *pass, const ke__pass_
 uint64_t ke__pass_bytes(const ke_model *model, size_t n_rows, size_t n_out, bool keep,
                         uint32_t keep_from);
 
+/* KE_ELIMIT, with the number that would do, if such runs and `kept` tokens in a cache take
+ * more memory than there is. */
+KE_MUST_CHECK ke_status ke__pass_fits(ke_ctx *cx, const ke_model *model, size_t n_rows,
+                                      size_t n_out, size_t kept);
+
 /* --- the head: on requested rows [at, at + n) of out_rows ---------------------------- */
 
 KE_MUST_CHECK ke_status ke__pass_logits(ke_ctx *cx, ke__pass *pass, float *out, size_t at,

@@ -18,6 +18,7 @@ ke_status ke_logits(ke_ctx *cx, float *logits, const ke_model *m, const ke_stack
         return ke__fail(cx, KE_EINVAL, "prompt",
                         "a prompt of %zu tokens, expected 1 to %u (the model's context)",
                         prompt.n, m->info.n_context);
+    KE_TRY(ke__pass_fits(cx, m, prompt.n < MAX_ROWS ? prompt.n : MAX_ROWS, 1, prompt.n));
     KE_TRY(ke__pass_new(cx, &pass, m, NULL));
     KE_TRY(ke__kv_new(cx, &kv, m, ke__pass_ops(pass), 1));
     for (size_t at = 0, n; at < prompt.n; at += n) {

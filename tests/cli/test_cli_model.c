@@ -266,6 +266,12 @@ static void an_edit_goes_there_and_back(void **state)
     assert_int_equal(0, json_array_size(json_object_get(first(a, "answers"), "patches")));
     json_decref(a);
 
+    /* Too little memory is refused with the number that would do. */
+    program little = program_run(NULL, ARGS("ask", "--mem-limit", "1K", "-m", m, "x"));
+    assert_int_equal(1, little.code);
+    assert_non_null(strstr(little.err, "would do"));
+    program_free(&little);
+
     /* On another model the patch means nothing. */
     program other = program_run(NULL, ARGS("ask", "-m", e, "--patch", patch, "x"));
     assert_int_equal(1, other.code);
