@@ -1,10 +1,12 @@
-/* FT (docs/methods.md). */
+/* FT (docs/methods.md): as FT-M, but all layers. */
 #include "edit/tune.h"
 
 static const ke__setting settings[] = {
 #include "edit/tune_settings.def"
-    {"layer", KE__INT, "all", 0, 1023, "auto|all", "",
-     "layer whose down projection is trained (auto: by the model's depth)"},
+    {"layer", KE__INT, "all", 0, 1023, "auto|late|all", "",
+     "layer whose down projection is trained (auto, late: at a tenth, seven tenths of the "
+     "depth)"},
+    {"lr", KE__REAL, "1e-5", 1e-9, 1, NULL, "", "Adam's rate"},
     {"objective", KE__CHOICE, "target_new", 0, 0, "target_new|prompt_last", "",
      "target tokens are predicted from those before them, or all from the prompt alone"},
     {"constraint", KE__REAL, "none", 1e-9, 100, "none", "", "largest change of a weight"},

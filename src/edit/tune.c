@@ -14,7 +14,9 @@ enum { MAX_LAYERS = 64 }; /* that a plan and a trace can list */
 
 /* Long targets need more steps; some then go on with the last word: an end is learnt with
  * them. */
-const ke__attempt ke__tune_attempts[] = {{0}};
+const ke__attempt ke__tune_attempts[] = {{1, "steps", "150"}, {1, "stop-loss", "0.02"},
+                                         {2, "steps", "150"}, {2, "stop-loss", "0.02"},
+                                         {2, "ending", "."},  {0}};
 
 /* --- layers -------------------------------------------------------------------------- */
 
@@ -46,11 +48,14 @@ static ke_status pick_layers(ke_ctx *cx, struct layers *out, const ke_model *mod
     if (all && n > MAX_LAYERS)
         return ke__fail(cx, KE_ENOTSUP, "layer", "%u layers, expected at most %d for all",
                         n, MAX_LAYERS);
-    /* auto: seven tenths of the depth, late enough to leave what is below alone. */
-    first = all ? 0
-            : ke__settings_is(set, "layer", "auto")
-                ? n * 7 / 10
-                : (uint32_t)ke__settings_number(set, "layer");
+    if (all)
+        first = 0;
+    else if (ke__settings_is(set, "layer", "auto"))
+        first = (n + 5) / 10;
+    else if (ke__settings_is(set, "layer", "late"))
+        first = n * 7 / 10;
+    else
+        first = (uint32_t)ke__settings_number(set, "layer");
     out->n = all ? n : 1;
     for (uint32_t i = 0; i < out->n; i++) {
         KE_TRY(check_layer(cx, model, first + i));
@@ -354,7 +359,7 @@ ke_status ke__tune_plan(ke_ctx *cx, ke_edit_plan *out, const ke_model *model,
     if (layers.n == 1)
         snprintf(out->text, sizeof out->text, "%s: layer %u of %u%s, at most %zu steps",
                  ke_settings_method(set), in.layer, model->info.n_layers,
-                 ke__settings_is(set, "layer", "auto") ? " (by depth)" : "", in.steps);
+                 isnan(ke__settings_number(set, "layer")) ? " (by depth)" : "", in.steps);
     else
         snprintf(out->text, sizeof out->text, "%s: all %u layers, at most %zu steps",
                  ke_settings_method(set), model->info.n_layers, in.steps);

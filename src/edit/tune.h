@@ -6,7 +6,7 @@
 #include "edit/edit.h"
 
 /* The members of a ke__method; the settings are tune_settings.def and a row each of
- * "layer", "objective" and "constraint". */
+ * "layer", "lr", "objective" and "constraint". */
 extern const ke__attempt ke__tune_attempts[];
 KE_MUST_CHECK ke_status ke__tune_plan(ke_ctx *cx, ke_edit_plan *out, const ke_model *model,
                                       const ke_settings *set, const ke_fact *facts,

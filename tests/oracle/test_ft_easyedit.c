@@ -76,7 +76,6 @@ static void edit_all(const char *method, const char *file)
         ke_edit_trace trace;
         ok(ke_settings_new(cx, &s, method));
         ok(ke_settings_preset(cx, s, "easyedit"));
-        ok(ke_settings_set(cx, s, "layer", "21"));
         ok(ke_edit(cx, &patch, model, NULL, s, &fact, 1, 0, &trace));
         assert_int_equal(1, patch->n_parts);
         assert_string_equal("blk.21.ffn_down.weight", patch->parts[0].tensor);

@@ -151,6 +151,44 @@ static void an_edit_is_written_and_can_be_undone(void **state)
     end(&b);
 }
 
+/* Whatever a method of weights computes: its loss falls, no other tensor than its own is
+ * changed in the file, and undo gives back the base. */
+static void every_method_can_be_undone(void **state)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < ke_method_count(); i++) {
+        bench b;
+        char sha[65], undone[65];
+        if (ke__method_find(ke_method_name(i))->memory)
+            continue;
+        begin(&b, state, "q8_0");
+        ke_settings_free(b.cx, b.settings);
+        assert_int_equal(ke_settings_new(b.cx, &b.settings, ke_method_name(i)), KE_OK);
+        b.job.settings = b.settings;
+        b.job.one_attempt = true;
+        b.job.keep_failed = true;
+        b.job.force = true;
+        ke_edit_report *r = run(&b);
+        const ke_edit_trace *t = &r->facts[0].trace;
+        assert_true(t->n_loss > 1 && t->loss[t->n_loss - 1] < t->loss[0]);
+        assert_int_equal(r->n_tensors, r->n_layers);
+        for (size_t k = 0; k < r->n_tensors; k++) {
+            char name[64];
+            snprintf(name, sizeof name, "blk.%u.ffn_down.weight", r->layers[k]);
+            assert_string_equal(name, r->tensors[k].name);
+        }
+        snprintf(sha, sizeof sha, "%s", r->sha256_base);
+        const char *back = scratch_path(state, "back.gguf");
+        assert_int_equal(ke_undo(b.cx, b.out, b.patch, back, true, undone), KE_OK);
+        assert_string_equal(undone, sha);
+        same_file(&b, back, sha);
+        ke_edit_report_free(b.cx, r);
+        end(&b);
+        n++;
+    }
+    assert_true(n >= 5);
+}
+
 /* Same inputs and seed, same bytes; and the file's own edits stay in its record. */
 static void an_edit_of_an_edit_keeps_the_records(void **state)
 {
@@ -684,6 +722,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(an_edit_is_written_and_can_be_undone),
+        IN_FOLDER(every_method_can_be_undone),
         IN_FOLDER(an_edit_of_an_edit_keeps_the_records),
         IN_FOLDER(what_holds_already_is_copied),
         IN_FOLDER(several_facts_hold_together),

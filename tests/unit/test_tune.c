@@ -92,16 +92,18 @@ static double loss_of(const ke_stack *edits, bool from_the_prompt)
 static void each_lowers_its_loss_in_its_own_layers(void **state)
 {
     static const struct {
-        const char *method;
+        const char *method, *layer;
         bool from_the_prompt;
         size_t n;
         const char *first; /* tensor */
-    } rows[] = {{"ft", false, 3, "blk.0.ffn_down.weight"},
-                {"ft-l", true, 1, "blk.2.ffn_down.weight"},
-                {"ft-m", false, 1, "blk.2.ffn_down.weight"}};
+    } rows[] = {{"ft", "all", false, 3, "blk.0.ffn_down.weight"},
+                {"ft-l", "late", true, 1, "blk.2.ffn_down.weight"},
+                {"ft-m", "auto", false, 1, "blk.0.ffn_down.weight"},
+                {"ft-m", "1", false, 1, "blk.1.ffn_down.weight"}};
     (void)state;
-    for (size_t i = 0; i < 3; i++) {
-        ke_settings *s = SETTINGS(rows[i].method, "steps", "10", "lr", "1e-3");
+    for (size_t i = 0; i < 4; i++) {
+        ke_settings *s =
+            SETTINGS(rows[i].method, "layer", rows[i].layer, "steps", "10", "lr", "1e-3");
         ke_patch *patch = NULL;
         ke_stack *stack = NULL;
         ke_edit_trace t;
@@ -236,7 +238,7 @@ static void a_constraint_bounds_every_weight(void **state)
 static void rows_differ_in_their_settings_alone(void **state)
 {
     (void)state;
-    ke_settings *ft = SETTINGS("ft", "steps", "3");
+    ke_settings *ft = SETTINGS("ft", "steps", "3", "lr", "5e-4");
     ke_settings *ft_l = SETTINGS("ft-l", "steps", "3", "layer", "all", "constraint", "none",
                                  "objective", "target_new");
     ke_patch *a = NULL, *b = NULL;
