@@ -103,6 +103,20 @@ KE_MUST_CHECK ke_status ke__probes_after(ke_ctx *cx, ke__run *run, const ke_stac
 
 /* The stamp: one JSON object on one line. Caller frees. */
 KE_MUST_CHECK ke_status ke__record_stamp(ke_ctx *cx, char **out, const ke__run *run);
+/* The same from a patch's meta object; *out is NULL if it is none of ours. */
+KE_MUST_CHECK ke_status ke__record_of_meta(ke_ctx *cx, char **out, const json_t *meta);
+/* A file's earlier records with one more. */
+typedef struct ke__stamps {
+    char *record;
+    const char **edits;
+    const char *version;
+    ke__gguf_stamp items[2];
+    size_t n; /* 0: nothing is stamped */
+} ke__stamps;
+/* `record` is given away, on failure too. */
+KE_MUST_CHECK ke_status ke__stamps_new(ke_ctx *cx, ke__stamps *out, const ke_model *model,
+                                       char *record);
+void ke__stamps_free(ke_ctx *cx, ke__stamps *s);
 /* The patch's meta object. */
 KE_MUST_CHECK ke_status ke__record_patch(ke_ctx *cx, char **out, const ke__run *run);
 
