@@ -30,14 +30,14 @@ static ke_status run(ke__cli *c)
                         .dry_run = c->dry_run};
     json_t *list = json_array();
     while (patches[job.n_patches] != NULL)
-        (void)json_array_append_new(list, ke__result_text(patches[job.n_patches++]));
+        (void)json_array_append_new(list, ke__json_string(patches[job.n_patches++]));
     st = ke_apply(c->cx, &job, sha256);
     ke__talk_clear(c);
     if (st == KE_OK && c->json)
         st = ke__result_json(
             c, json_pack("{s:s, s:o, s:O, s:o, s:s}", "schema", "knowedit.apply/1", "base",
-                         ke__result_text(path), "patches", list, "output",
-                         ke__result_text(c->dry_run ? NULL : output), "sha256", sha256));
+                         ke__json_string(path), "patches", list, "output",
+                         ke__json_string(c->dry_run ? NULL : output), "sha256", sha256));
     else if (st == KE_OK && c->quiet)
         printf("%s\n", output);
     else if (st == KE_OK)

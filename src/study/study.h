@@ -120,22 +120,6 @@ void ke__stamps_free(ke_ctx *cx, ke__stamps *s);
 /* The patch's meta object. */
 KE_MUST_CHECK ke_status ke__record_patch(ke_ctx *cx, char **out, const ke__run *run);
 
-/* --- json_text.c
- * ---------------------------------------------------------------------------- */
-
-/* A JSON string of text that may hold anything: what is not UTF-8 becomes U+FFFD. NULL text
- * is null; NULL is returned if memory is short. */
-json_t *ke__json_string(const char *text);
-/* null for a number that JSON cannot say. */
-json_t *ke__json_number(double value);
-/* The text of `value` (consumed), or KE_ENOMEM if it is NULL. */
-KE_MUST_CHECK ke_status ke__json_dump(ke_ctx *cx, char **out, json_t *value);
-/* Set key to a value (consumed); false if either is NULL. */
-bool ke__json_set(json_t *object, const char *key, json_t *value);
-bool ke__json_add(json_t *array, json_t *value);
-/* `value` if all went well, else NULL (and it is dropped). */
-json_t *ke__json_done(json_t *value, bool ok);
-
 /* --- report.c
  * --------------------------------------------------------------------------------- */
 
