@@ -43,6 +43,15 @@ typedef struct ke_facts {
  */
 KE_API KE_MUST_CHECK ke_status ke_facts_load(ke_ctx *cx, ke_facts *out, const char *path);
 KE_API void ke_facts_free(ke_ctx *cx, ke_facts *facts);
+/** Called with "FILE:LINE: record N: what" for each record that is no fact. */
+typedef void (*ke_bad_fact_fn)(const char *message, void *payload);
+/**
+ * Read a facts file to its end, whatever is in it, and count.
+ * @retval KE_EIO the file cannot be read; bad records are no error
+ */
+KE_API KE_MUST_CHECK ke_status ke_facts_check(ke_ctx *cx, const char *path, size_t *n_good,
+                                              size_t *n_bad, ke_bad_fact_fn say,
+                                              void *payload);
 /** KE_EINVAL with the reason if a fact can't be edited: empty, subject not in its prompt.
  */
 KE_API KE_MUST_CHECK ke_status ke_fact_check(ke_ctx *cx, const ke_fact *fact);
