@@ -89,6 +89,13 @@ static void on_row(int end, void *payload)
         t->st = ke__record_fail(t->cx, &t->at, KE_ENOMEM, "out of memory");
 }
 
+static bool blank(const char *text, size_t n)
+{
+    while (n > 0 && (text[n - 1] == ' ' || (text[n - 1] >= '\t' && text[n - 1] <= '\r')))
+        n--;
+    return n == 0;
+}
+
 /* Line by line, so that each row knows where it began: a quoted cell may hold line ends. */
 static ke_status read_lines(table *t, struct csv_parser *p, const char *text, size_t bytes)
 {
@@ -111,7 +118,7 @@ static ke_status read_lines(table *t, struct csv_parser *p, const char *text, si
                              used + 1)
                        : ke__record_fail(t->cx, &t->at, KE_ENOMEM, "out of memory");
         }
-        open = t->ended == rows && (open || strspn(text + at, " \t\r") < n - (end != NULL));
+        open = t->ended == rows && (open || !blank(text + at, n));
         if (t->st == KE_OK)
             t->st = ke__check_cancel(t->cx);
     }
