@@ -138,6 +138,22 @@ KE_API KE_MUST_CHECK ke_status ke_edit(ke_ctx *cx, ke_patch **out, const ke_mode
                                        const ke_fact *facts, size_t n_facts, uint64_t seed,
                                        ke_edit_trace *trace);
 
+/** A method made ready for a model: what its edits share is computed once. */
+typedef struct ke_editor ke_editor;
+/**
+ * Draw contexts, compute or read key statistics. Model and settings are borrowed.
+ * Ownership: `*out` is the caller's, freed with ke_editor_free(). One call at a time.
+ * @retval KE_EINVAL, KE_ENOTSUP, KE_ENUMERIC as for ke_edit()
+ */
+KE_API KE_MUST_CHECK ke_status ke_editor_new(ke_ctx *cx, ke_editor **out,
+                                             const ke_model *model,
+                                             const ke_settings *settings, uint64_t seed);
+KE_API void ke_editor_free(ke_ctx *cx, ke_editor *editor);
+/** As ke_edit(), with the editor's model, settings and seed: the same patch. */
+KE_API KE_MUST_CHECK ke_status ke_editor_edit(ke_ctx *cx, ke_editor *editor, ke_patch **out,
+                                              const ke_stack *edits, const ke_fact *facts,
+                                              size_t n_facts, ke_edit_trace *trace);
+
 /** What key statistics to compute; start from KE_STATS_DEFAULT. */
 typedef struct ke_stats_opts {
     const uint32_t *layers; /**< [n_layers] */

@@ -30,6 +30,10 @@ typedef struct ke__run {
     size_t n_patches, patches_room;
     size_t *rungs; /* [n_rungs] the attempts of the ladder that fit into memory */
     size_t n_rungs;
+    /* The method as ready for the attempt made last: facts share what it prepared. */
+    ke_editor *editor;
+    ke_settings *editor_settings;
+    size_t editor_rung;
     const char *type_name;          /* "auto", "same" or the type's */
     const ke__dtype_traits *type;   /* of a named type */
     ke__merged merged;              /* what the file will hold */
