@@ -80,6 +80,35 @@ KE_MUST_CHECK ke_status ke__splitter_run(ke_ctx *cx, const ke__splitter *sp, voi
                                          const char *text, size_t from, size_t to,
                                          ke__word_fn word, void *payload);
 
+/* --- merge.c: neighbours become one, the best pair first ------------------------- */
+
+/* A run of bytes of a word, numbered by its first byte. */
+typedef struct ke__symbol {
+    int32_t id;          /* -1: no token */
+    uint32_t prev, next; /* next == bytes of the word: the last one */
+    uint32_t rank;       /* of the merge with `next` */
+    int32_t result;
+} ke__symbol;
+
+typedef struct ke__merger {
+    ke__symbol *symbols; /* [room] */
+    uint64_t *heap;      /* [2 * room] */
+    size_t room, n_heap;
+} ke__merger;
+
+/* Whether `left` and its successor merge: then their rank, below UINT32_MAX, and the id of
+ * what they make are in left->rank and left->result. */
+typedef bool (*ke__merge_fn)(const void *payload, const ke__symbol *symbols,
+                             ke__symbol *left);
+
+/* Room for a word of n bytes. */
+KE_MUST_CHECK ke_status ke__merger_reserve(ke_ctx *cx, ke__merger *m, size_t n);
+/* Merge the symbols of a word of n bytes, of which the caller has set id, prev and next:
+ * the pair of the smallest rank first, of equal pairs the leftmost, until none is left. */
+KE_MUST_CHECK ke_status ke__merge_all(ke_ctx *cx, ke__merger *m, uint32_t n,
+                                      ke__merge_fn find, const void *payload);
+void ke__merger_free(ke_ctx *cx, ke__merger *m);
+
 /* --- the models ------------------------------------------------------------------ */
 
 /* One call of ke__tokenize_spans(). */
