@@ -16,7 +16,8 @@ enum {
     KE__TOKEN_RAW = 4,     /* prints its text as it stands in the file */
     KE__TOKEN_END = 8,     /* generation stops here */
     KE__TOKEN_LSTRIP = 16, /* takes the white space before it along */
-    KE__TOKEN_RSTRIP = 32  /* and after it */
+    KE__TOKEN_RSTRIP = 32, /* and after it */
+    KE__TOKEN_BYTE = 64    /* stands for the byte that its text names */
 };
 
 typedef struct ke__vocab_slot {
@@ -39,6 +40,8 @@ void ke__vocab_free(ke_ctx *cx, ke__vocab *v);
 /* The id of a text, and of a followed by b, or -1. */
 int32_t ke__vocab_find(const ke__vocab *v, ke__gguf_str text);
 int32_t ke__vocab_find_pair(const ke__vocab *v, ke__gguf_str a, ke__gguf_str b);
+/* Whether a text is cut at this token: it has text, and is CONTROL or USER. */
+bool ke__vocab_special(const ke__vocab *v, size_t id);
 /* Ids named by keys; -1 if the file names none. */
 KE_MUST_CHECK ke_status ke__vocab_id(ke_ctx *cx, const ke__vocab *v, const ke__gguf *g,
                                      const char *key, int32_t *id);
@@ -134,7 +137,7 @@ typedef struct ke__token_model {
     void (*free_scratch)(ke__encoder *e);
 } ke__token_model;
 
-extern const ke__token_model ke__token_bpe;
+extern const ke__token_model ke__token_bpe, ke__token_spm;
 
 struct ke_tokenizer {
     const ke__token_model *model;
@@ -144,7 +147,8 @@ struct ke_tokenizer {
     ke__gguf_str *piece; /* [n] the bytes that each id stands for */
     int32_t bos, eos;
     bool add_bos, add_eos;
-    bool bos_dropped; /* at the user's wish */
+    bool bos_dropped;  /* at the user's wish */
+    bool space_prefix; /* a stretch of plain text is read as if a space stood before it */
 };
 
 #endif
