@@ -187,7 +187,8 @@ done:
 }
 
 /* One symbol a character. The first byte alone says how long it is, whatever follows, as
- * in llama.cpp: so invalid UTF-8 becomes the same ids there and here. */
+ * in llama.cpp: so invalid UTF-8 becomes the same ids there and here. (A space that such a
+ * byte takes along comes back as U+2581, there and here.) */
 static void cut_characters(const ke__vocab *v, scratch *s, uint32_t n)
 {
     static const uint8_t length[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 4};
