@@ -1,5 +1,5 @@
-/* Token ids of SmolLM2 against llama.cpp's. KE_MODEL_SMOLLM2 is the path of the GGUF file.
- */
+/* Token ids against llama.cpp's, on the models that KE_MODEL_SMOLLM2 and KE_MODEL_GEMMA3
+ * are the paths of. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,29 +12,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ORACLE "tests/data/oracles/smollm2-135m.json"
-
 static ke_ctx *cx;
 static ke__gguf file;
 static ke_tokenizer *tok;
 static json_t *oracle;
 
-static int open_all(void **state)
+static int open_all(const char *variable, const char *expected)
 {
-    (void)state;
-    const char *path = getenv("KE_MODEL_SMOLLM2");
+    const char *path = getenv(variable);
     if (!path)
-        fail_msg("KE_MODEL_SMOLLM2 is not set; it is the path of "
-                 "SmolLM2-135M-Instruct.Q4_1.gguf");
-    oracle = json_load_file(ORACLE, 0, NULL);
+        fail_msg("%s is not set; it is the path of the model's GGUF file", variable);
+    oracle = json_load_file(expected, 0, NULL);
     if (!oracle)
-        fail_msg("cannot read " ORACLE "; run from the root of the tree");
+        fail_msg("cannot read %s; run from the root of the tree", expected);
     cx = ke_ctx_new(NULL);
     assert_non_null(cx);
     if (ke__gguf_open(cx, &file, path) != KE_OK ||
         ke__tokenizer_from_gguf(cx, &tok, &file) != KE_OK)
         fail_msg("%s", ke_ctx_message(cx));
     return 0;
+}
+
+static int open_smollm2(void **state)
+{
+    (void)state;
+    return open_all("KE_MODEL_SMOLLM2", "tests/data/oracles/smollm2-135m.json");
+}
+
+static int open_gemma3(void **state)
+{
+    (void)state;
+    return open_all("KE_MODEL_GEMMA3", "tests/data/oracles/gemma3-270m.json");
 }
 
 static int close_all(void **state)
@@ -47,6 +55,7 @@ static int close_all(void **state)
     return 0;
 }
 
+/* The ids of every text, and the text back from them (without the BOS before it). */
 static void compare(const char *key, unsigned flags)
 {
     size_t i;
@@ -71,7 +80,8 @@ static void compare(const char *key, unsigned flags)
 
         char *back = NULL;
         size_t bytes = 0;
-        assert_int_equal(ke_detokenize(cx, &back, &bytes, tok, ids, n), KE_OK);
+        size_t bos = flags & KE_TOK_ADD_BOS && n > 0 && ids[0] == ke_tokenizer_bos(tok);
+        assert_int_equal(ke_detokenize(cx, &back, &bytes, tok, ids + bos, n - bos), KE_OK);
         assert_int_equal(bytes, json_string_length(text));
         assert_memory_equal(back, json_string_value(text), bytes);
         ke_free(cx, back);
@@ -97,7 +107,7 @@ static void bos_asked_for(void **state)
     compare("ids_bos", KE_TOK_ADD_BOS);
 }
 
-static void ids_of_the_file(void **state)
+static void ids_of_smollm2(void **state)
 {
     (void)state;
     assert_string_equal(ke__tokenizer_name(tok), "gpt2 (smollm)");
@@ -109,13 +119,26 @@ static void ids_of_the_file(void **state)
     assert_true(ke_tokenizer_is_end(tok, 2));
 }
 
+static void ids_of_gemma3(void **state)
+{
+    (void)state;
+    assert_string_equal(ke__tokenizer_name(tok), "llama (SentencePiece)");
+    assert_int_equal(ke__tokenizer_size(tok), 262144);
+    assert_int_equal(ke_tokenizer_bos(tok), 2);
+    assert_int_equal(ke_tokenizer_eos(tok), 1);
+    assert_true(ke_tokenizer_is_end(tok, 1));
+    assert_true(ke_tokenizer_is_end(tok, 106)); /* <end_of_turn> */
+    assert_false(ke_tokenizer_is_end(tok, 105));
+}
+
+#define COMPARISONS                                                                        \
+    cmocka_unit_test(plain_text), cmocka_unit_test(special_tokens_recognised),             \
+        cmocka_unit_test(bos_asked_for)
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain_text),
-        cmocka_unit_test(special_tokens_recognised),
-        cmocka_unit_test(bos_asked_for),
-        cmocka_unit_test(ids_of_the_file),
-    };
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    const struct CMUnitTest smollm2[] = {COMPARISONS, cmocka_unit_test(ids_of_smollm2)};
+    const struct CMUnitTest gemma3[] = {COMPARISONS, cmocka_unit_test(ids_of_gemma3)};
+    return cmocka_run_group_tests(smollm2, open_smollm2, close_all) +
+           cmocka_run_group_tests(gemma3, open_gemma3, close_all);
 }
