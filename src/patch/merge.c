@@ -2,7 +2,6 @@
 #include "patch/patch.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 struct rounding {
@@ -58,24 +57,11 @@ static void round_row(size_t row, unsigned thread, void *payload)
     r->sums[row][1] = size;
 }
 
-/* Names of the types that can be rounded to, for messages. */
-static void list_types(char *out, size_t room)
-{
-    size_t at = 0;
-
-    out[0] = '\0';
-    for (uint32_t id = 0; id < 64; id++) {
-        const ke__dtype_traits *type = ke__dtype_of(id);
-        if (type && type->from_f32 && type->to_f32 && at < room)
-            at += (size_t)snprintf(out + at, room - at, "%s%s", at ? ", " : "", type->name);
-    }
-}
-
 static ke_status check_types(ke_ctx *cx, const ke__tensor *t, const ke__dtype_traits *type)
 {
     char names[128];
 
-    list_types(names, sizeof names);
+    ke__dtype_list(names, sizeof names);
     if (!type->from_f32 || !type->to_f32)
         return ke__fail(cx, KE_ENOTSUP, t->name,
                         "tensor \"%s\" can't be rounded to %s; types that it can have: %s",

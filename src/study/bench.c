@@ -29,17 +29,19 @@ ke_status ke__bench_progress(ke_ctx *cx, const ke__bench *b, uint64_t done)
 static ke_status check_type(ke_ctx *cx, ke__bench *b)
 {
     const char *name = b->job->edited_type;
+    char names[128];
     if (!name)
         return KE_OK;
     b->rounded = true;
     if (strcmp(name, "same") == 0)
         return KE_OK;
     b->type = ke__dtype_named(name);
+    ke__dtype_list(names, sizeof names);
     if (!b->type || !b->type->from_f32)
         return ke__fail(cx, KE_EINVAL, "edited-type",
                         "edited-type \"%.40s\": expected same, or a type that can be "
-                        "written (f32, f16, bf16, q8_0, q4_1, q4_0)",
-                        name);
+                        "written (%s)",
+                        name, names);
     return KE_OK;
 }
 

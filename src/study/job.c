@@ -72,13 +72,15 @@ static ke_status check_job(ke_ctx *cx, ke__run *run)
     KE_TRY(refuse_contradictions(cx, job));
     run->type_name = job->edited_type ? job->edited_type : "auto";
     if (strcmp(run->type_name, "auto") != 0 && strcmp(run->type_name, "same") != 0) {
+        char names[128];
+        ke__dtype_list(names, sizeof names);
         run->type = ke__dtype_named(run->type_name);
         if (!run->type || !run->type->from_f32)
             return ke__fail(
                 cx, KE_EINVAL, "edited-type",
                 "edited-type \"%.40s\": expected auto, same, or a type that can be "
-                "written (f32, f16, bf16, q8_0, q4_1, q4_0)",
-                run->type_name);
+                "written (%s)",
+                run->type_name, names);
     }
     KE_TRY(ke__outputs_check(cx, run));
 done:

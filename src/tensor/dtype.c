@@ -1,6 +1,7 @@
 #include "tensor/tensor.h"
 #include "tensor/quant.h"
 
+#include <stdio.h>
 #include <strings.h>
 
 /* Every type that a GGUF file may hold: those without conversions are carried as they are.
@@ -10,15 +11,15 @@ static const ke__dtype_traits types[] = {
     {"f16", 1, 1, 2, ke__f16_row_to_f32, ke__f16_row_from_f32},
     {"q4_0", 2, 32, 18, ke__q4_0_to_f32, ke__q4_0_from_f32},
     {"q4_1", 3, 32, 20, ke__q4_1_to_f32, ke__q4_1_from_f32},
-    {"q5_0", 6, 32, 22, NULL, NULL},
-    {"q5_1", 7, 32, 24, NULL, NULL},
+    {"q5_0", 6, 32, 22, ke__q5_0_to_f32, ke__q5_0_from_f32},
+    {"q5_1", 7, 32, 24, ke__q5_1_to_f32, ke__q5_1_from_f32},
     {"q8_0", 8, 32, 34, ke__q8_0_to_f32, ke__q8_0_from_f32},
     {"q8_1", 9, 32, 36, NULL, NULL},
-    {"q2_k", 10, 256, 84, NULL, NULL},
-    {"q3_k", 11, 256, 110, NULL, NULL},
-    {"q4_k", 12, 256, 144, NULL, NULL},
-    {"q5_k", 13, 256, 176, NULL, NULL},
-    {"q6_k", 14, 256, 210, NULL, NULL},
+    {"q2_k", 10, 256, 84, ke__q2_k_to_f32, ke__q2_k_from_f32},
+    {"q3_k", 11, 256, 110, ke__q3_k_to_f32, ke__q3_k_from_f32},
+    {"q4_k", 12, 256, 144, ke__q4_k_to_f32, ke__q4_k_from_f32},
+    {"q5_k", 13, 256, 176, ke__q5_k_to_f32, ke__q5_k_from_f32},
+    {"q6_k", 14, 256, 210, ke__q6_k_to_f32, ke__q6_k_from_f32},
     {"q8_k", 15, 256, 292, NULL, NULL},
     {"iq2_xxs", 16, 256, 66, NULL, NULL},
     {"iq2_xs", 17, 256, 74, NULL, NULL},
@@ -61,6 +62,16 @@ const ke__dtype_traits *ke__dtype_named(const char *name)
         if (strcasecmp(types[i].name, name) == 0)
             return &types[i];
     return NULL;
+}
+
+void ke__dtype_list(char *out, size_t room)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < N_TYPES && at < room; i++)
+        if (types[i].to_f32 && types[i].from_f32)
+            at += (size_t)snprintf(out + at, room - at, "%s%s", at ? ", " : "",
+                                   types[i].name);
 }
 
 bool ke__row_bytes(size_t *out, const ke__dtype_traits *type, uint64_t n)

@@ -1,50 +1,19 @@
-/* Q4_0: x = d (q - 8);  Q4_1: x = d q + m;  Q8_0: x = d q.  A block has 32 elements; d and
- * m are f16. */
+/* Q4_0: x = d (q - 8);  Q5_0: x = d (q - 16);  Q4_1, Q5_1: x = d q + m;  Q8_0: x = d q.  A
+ * block has 32 elements; d and m are f16. */
 #include "tensor/quant.h"
+#include "tensor/blocks.h"
 
 #include <float.h>
 #include <math.h>
-#include <string.h>
 
-enum { N = 32, Q4_0_BYTES = 18, Q4_1_BYTES = 20, Q8_0_BYTES = 34 };
-
-static float load_f16(const uint8_t *in)
-{
-    uint16_t h;
-    memcpy(&h, in, sizeof h);
-    return ke__f16_to_f32(h);
-}
-
-static void store_f16(uint8_t *out, float f)
-{
-    uint16_t h = ke__f32_to_f16(f);
-    memcpy(out, &h, sizeof h);
-}
-
-static float round_f16(float f)
-{
-    return ke__f16_to_f32(ke__f32_to_f16(f));
-}
-
-/* The nearest whole number within [low, high], `low` for NaN; |low|, |high| <= 128. Adding
- * 1.5 * 2^23 leaves no bits for a fraction. */
-static float nearest(float v, float low, float high)
-{
-    v = v > low ? v : low;
-    v = v < high ? v : high;
-    return v + 0x1.8p23f - 0x1.8p23f;
-}
-
-/* Sums are kept in lanes, which the compiler turns into vectors without reordering any. */
-enum { LANES = 8 };
-
-static float sum(const float lanes[LANES])
-{
-    float s = 0;
-    for (int j = 0; j < LANES; j++)
-        s += lanes[j];
-    return s;
-}
+enum { N = 32 };
+enum {
+    Q4_0_BYTES = 18,
+    Q4_1_BYTES = 20,
+    Q5_0_BYTES = 22,
+    Q5_1_BYTES = 24,
+    Q8_0_BYTES = 34
+};
 
 static bool all_finite(const float *x)
 {
@@ -54,11 +23,29 @@ static bool all_finite(const float *x)
     return zero == 0.0f;
 }
 
-/* Element j of a 4-bit block is the low half of byte j, element j + 16 its high half. */
+/* Element j of a 4-bit block is the low half of byte j, element j + 16 its high half; of
+ * more bits, the lowest four. */
 static void pack4(uint8_t *out, const int8_t *level, int zero)
 {
     for (int j = 0; j < N / 2; j++)
-        out[j] = (uint8_t)((level[j] + zero) | (level[j + N / 2] + zero) << 4);
+        out[j] =
+            (uint8_t)(((level[j] + zero) & 15) | ((level[j + N / 2] + zero) & 15) << 4);
+}
+
+/* The fifth bits of a 5-bit block: bit j of four bytes is element j's. */
+static void pack_fifth(uint8_t out[4], const int8_t *level, int zero)
+{
+    memset(out, 0, 4);
+    for (int j = 0; j < N; j++)
+        out[j / 8] |= (uint8_t)(((level[j] + zero) >> 4 & 1) << j % 8);
+}
+
+static void unpack5(uint8_t q[N], const uint8_t *fifth, const uint8_t *low)
+{
+    for (int j = 0; j < N; j++) {
+        int four = j < N / 2 ? low[j] & 15 : low[j - N / 2] >> 4;
+        q[j] = (uint8_t)(four | (fifth[j / 8] >> j % 8 & 1) << 4);
+    }
 }
 
 void ke__q4_0_to_f32(float *out, const void *in, size_t n)
@@ -82,6 +69,30 @@ void ke__q4_1_to_f32(float *out, const void *in, size_t n)
             out[j] = (float)(block[4 + j] & 15) * d + m;
             out[j + N / 2] = (float)(block[4 + j] >> 4) * d + m;
         }
+    }
+}
+
+void ke__q5_0_to_f32(float *out, const void *in, size_t n)
+{
+    const uint8_t *block = in;
+    for (size_t i = 0; i < n; i += N, block += Q5_0_BYTES, out += N) {
+        float d = load_f16(block);
+        uint8_t q[N];
+        unpack5(q, block + 2, block + 6);
+        for (int j = 0; j < N; j++)
+            out[j] = (float)(q[j] - 16) * d;
+    }
+}
+
+void ke__q5_1_to_f32(float *out, const void *in, size_t n)
+{
+    const uint8_t *block = in;
+    for (size_t i = 0; i < n; i += N, block += Q5_1_BYTES, out += N) {
+        float d = load_f16(block), m = load_f16(block + 2);
+        uint8_t q[N];
+        unpack5(q, block + 4, block + 8);
+        for (int j = 0; j < N; j++)
+            out[j] = (float)q[j] * d + m;
     }
 }
 
@@ -193,17 +204,20 @@ static float signed_extreme(const float *x)
     return extreme;
 }
 
-static coded code_q4_0(const float *x)
+/* Levels low to -low - 1, as Q4_0 and Q5_0 have them. */
+static coded code_signed(const float *x, float low)
 {
     coded best = unwritable;
-    float extreme = signed_extreme(x);
+    float extreme = signed_extreme(x), high = -low - 1.0f;
     if (!all_finite(x))
         return best;
-    try_scale(&best, x, round_f16(extreme / -8.0f), -8, 7);
-    if (best.error == 0.0f || find_exact(&best, x, extreme, -8, 7))
+    try_scale(&best, x, round_f16(extreme / low), low, high);
+    if (best.error == 0.0f || find_exact(&best, x, extreme, low, high))
         return best;
-    try_scale(&best, x, round_f16(best_scale(x, extreme, -8.9f, 19, -8, 7)), -8, 7);
-    try_scale(&best, x, round_f16(best_scale(x, extreme, 6.2f, 15, -8, 7)), -8, 7);
+    try_scale(&best, x, round_f16(best_scale(x, extreme, low - 0.9f, 19, low, high)), low,
+              high);
+    try_scale(&best, x, round_f16(best_scale(x, extreme, high - 0.8f, 15, low, high)), low,
+              high);
     return best;
 }
 
@@ -225,13 +239,13 @@ static coded code_q8_0(const float *x)
 
 /* --- x = d level + m -------------------------------------------------------------- */
 
-static void try_affine(coded *best, const float *x, float d, float m)
+static void try_affine(coded *best, const float *x, float d, float m, float high)
 {
     coded c = {.d = d, .m = m};
     float inverse = d != 0.0f ? 1.0f / d : 0.0f, error[LANES] = {0};
     for (int i = 0; i < N; i += LANES)
         for (int j = 0; j < LANES; j++) {
-            float level = nearest((x[i + j] - m) * inverse, 0, 15);
+            float level = nearest((x[i + j] - m) * inverse, 0, high);
             float e = x[i + j] - (level * d + m);
             c.level[i + j] = (int8_t)level;
             error[j] += e * e;
@@ -243,16 +257,17 @@ static void try_affine(coded *best, const float *x, float d, float m)
 
 /* As find_exact(): the least element has level `first`, the greatest first + span. The
  * scale must then be near an f16, which settles nearly every span at once. */
-static bool find_exact_affine(coded *best, const float *x, float least, float greatest)
+static bool find_exact_affine(coded *best, const float *x, float least, float greatest,
+                              int high)
 {
     float range = greatest - least;
     float slack = FLT_EPSILON * (fabsf(least) + fabsf(greatest));
-    for (int span = 15; span > 0; span--) {
+    for (int span = high; span > 0; span--) {
         float d = round_f16(range / (float)span);
         if (fabsf((float)span * d - range) > slack)
             continue;
-        for (int first = 0; first + span <= 15; first++) {
-            try_affine(best, x, d, round_f16(least - (float)first * d));
+        for (int first = 0; first + span <= high; first++) {
+            try_affine(best, x, d, round_f16(least - (float)first * d), (float)high);
             if (best->error == 0.0f)
                 return true;
         }
@@ -262,17 +277,17 @@ static bool find_exact_affine(coded *best, const float *x, float least, float gr
 
 /* Least squares for x - least = d l + m over several ways to set the levels; the pair that
  * explains most. With y = x - least, the error is sum(y y) - d sum(y l) - m sum(y). */
-static void best_affine(const float *x, float least, float range, float *out_d,
+static void best_affine(const float *x, float least, float range, float high, float *out_d,
                         float *out_m)
 {
     enum { TRIALS = 21 };
     float best_gain = 0;
     for (int t = 0; t < TRIALS; t++) {
-        float inverse = (14.0f + 0.1f * (float)t) / range;
+        float inverse = (high - 1.0f + 0.1f * (float)t) / range;
         float l[LANES] = {0}, ll[LANES] = {0}, y[LANES] = {0}, yl[LANES] = {0};
         for (int i = 0; i < N; i += LANES)
             for (int j = 0; j < LANES; j++) {
-                float above = x[i + j] - least, level = nearest(above * inverse, 0, 15);
+                float above = x[i + j] - least, level = nearest(above * inverse, 0, high);
                 l[j] += level;
                 ll[j] += level * level;
                 y[j] += above;
@@ -290,7 +305,8 @@ static void best_affine(const float *x, float least, float range, float *out_d,
     }
 }
 
-static coded code_q4_1(const float *x)
+/* Levels 0 to `high`, as Q4_1 and Q5_1 have them. */
+static coded code_affine(const float *x, int high)
 {
     coded best = unwritable;
     float least = x[0], greatest = x[0], d = 0, m = 0;
@@ -300,12 +316,13 @@ static coded code_q4_1(const float *x)
         least = x[i] < least ? x[i] : least;
         greatest = x[i] > greatest ? x[i] : greatest;
     }
-    try_affine(&best, x, round_f16((greatest - least) / 15.0f), round_f16(least));
+    try_affine(&best, x, round_f16((greatest - least) / (float)high), round_f16(least),
+               (float)high);
     if (best.error == 0.0f || greatest == least ||
-        find_exact_affine(&best, x, least, greatest))
+        find_exact_affine(&best, x, least, greatest, high))
         return best;
-    best_affine(x, least, greatest - least, &d, &m);
-    try_affine(&best, x, round_f16(d), round_f16(m));
+    best_affine(x, least, greatest - least, (float)high, &d, &m);
+    try_affine(&best, x, round_f16(d), round_f16(m), (float)high);
     return best;
 }
 
@@ -313,7 +330,7 @@ void ke__q4_0_from_f32(void *out, const float *in, size_t n)
 {
     uint8_t *block = out;
     for (size_t i = 0; i < n; i += N, block += Q4_0_BYTES) {
-        coded c = code_q4_0(in + i);
+        coded c = code_signed(in + i, -8);
         store_f16(block, c.d);
         pack4(block + 2, c.level, 8);
     }
@@ -323,10 +340,33 @@ void ke__q4_1_from_f32(void *out, const float *in, size_t n)
 {
     uint8_t *block = out;
     for (size_t i = 0; i < n; i += N, block += Q4_1_BYTES) {
-        coded c = code_q4_1(in + i);
+        coded c = code_affine(in + i, 15);
         store_f16(block, c.d);
         store_f16(block + 2, c.m);
         pack4(block + 4, c.level, 0);
+    }
+}
+
+void ke__q5_0_from_f32(void *out, const float *in, size_t n)
+{
+    uint8_t *block = out;
+    for (size_t i = 0; i < n; i += N, block += Q5_0_BYTES) {
+        coded c = code_signed(in + i, -16);
+        store_f16(block, c.d);
+        pack_fifth(block + 2, c.level, 16);
+        pack4(block + 6, c.level, 16);
+    }
+}
+
+void ke__q5_1_from_f32(void *out, const float *in, size_t n)
+{
+    uint8_t *block = out;
+    for (size_t i = 0; i < n; i += N, block += Q5_1_BYTES) {
+        coded c = code_affine(in + i, 31);
+        store_f16(block, c.d);
+        store_f16(block + 2, c.m);
+        pack_fifth(block + 4, c.level, 0);
+        pack4(block + 8, c.level, 0);
     }
 }
 

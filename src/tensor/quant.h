@@ -22,7 +22,24 @@ void ke__q4_0_to_f32(float *out, const void *in, size_t n);
 void ke__q4_0_from_f32(void *out, const float *in, size_t n);
 void ke__q4_1_to_f32(float *out, const void *in, size_t n);
 void ke__q4_1_from_f32(void *out, const float *in, size_t n);
+void ke__q5_0_to_f32(float *out, const void *in, size_t n);
+void ke__q5_0_from_f32(void *out, const float *in, size_t n);
+void ke__q5_1_to_f32(float *out, const void *in, size_t n);
+void ke__q5_1_from_f32(void *out, const float *in, size_t n);
 void ke__q8_0_to_f32(float *out, const void *in, size_t n);
 void ke__q8_0_from_f32(void *out, const float *in, size_t n);
+
+/* Blocks of 256 in sub-blocks with a small scale each, and in Q2_K, Q4_K and Q5_K a small
+ * minimum. The same holds as for blocks of 32. */
+void ke__q2_k_to_f32(float *out, const void *in, size_t n);
+void ke__q2_k_from_f32(void *out, const float *in, size_t n);
+void ke__q3_k_to_f32(float *out, const void *in, size_t n);
+void ke__q3_k_from_f32(void *out, const float *in, size_t n);
+void ke__q4_k_to_f32(float *out, const void *in, size_t n);
+void ke__q4_k_from_f32(void *out, const float *in, size_t n);
+void ke__q5_k_to_f32(float *out, const void *in, size_t n);
+void ke__q5_k_from_f32(void *out, const float *in, size_t n);
+void ke__q6_k_to_f32(float *out, const void *in, size_t n);
+void ke__q6_k_from_f32(void *out, const float *in, size_t n);
 
 #endif

@@ -38,6 +38,9 @@ const ke__dtype_traits *ke__dtype_of(uint32_t id);
 /* By name, case ignored; NULL if unknown. */
 const ke__dtype_traits *ke__dtype_named(const char *name);
 
+/* The names of the types that are computed with and rounded to, for messages. */
+void ke__dtype_list(char *out, size_t room);
+
 /* A tensor in a file: rows of `cols` elements, rows first. [rows, cols] = [out, in] for the
  * matrix of a linear map. */
 typedef struct ke__tensor {

@@ -66,14 +66,27 @@ static void compare(const struct product *p)
         rig_compare(name, gradient, p);
 }
 
-static const char *const types[] = {"f32", "f16", "bf16", "q4_0", "q4_1", "q8_0"};
+static const char *const types[] = {"f32",  "f16",  "bf16", "q4_0", "q4_1", "q8_0", "q5_0",
+                                    "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "f64"};
+
+enum { COMMON = 6 }; /* the first: only these go through every shape */
+
+/* The next width that has whole blocks. */
+static size_t whole_blocks(const char *type, size_t n)
+{
+    size_t block = ke__dtype_named(type)->block;
+
+    return (n + block - 1) / block * block;
+}
 
 /* Up to four rows there are no tiles; tiles have 1 to 6 or 1 to 12 rows. */
 static void every_number_of_rows(void **state)
 {
     (void)state;
     for (size_t n = 0; n <= 40; n += n < 14 ? 1 : 5)
-        compare(&(struct product){types[n % COUNT(types)], n, 96, 72, 1.0F, false, false});
+        compare(&(struct product){types[n % COUNT(types)], n,
+                                  whole_blocks(types[n % COUNT(types)], 96), 72, 1.0F,
+                                  false, false});
     for (size_t n = 1; n <= 14; n++)
         compare(&(struct product){"f32", n, 24, 40, 1.0F, false, true});
 }
@@ -88,13 +101,14 @@ static void every_type_and_shape(void **state)
 
     (void)state;
     for (size_t t = 0; t < COUNT(types); t++)
-        for (size_t s = 0; s < COUNT(shapes); s++)
+        for (size_t s = 0; s < (t < COMMON ? COUNT(shapes) : 3); s++)
             for (size_t n = 0; n < COUNT(rows); n++)
-                compare(&(struct product){types[t], rows[n], shapes[s][0], shapes[s][1],
-                                          -0.75F, (s + n) % 2 == 0, (t + n) % 2 == 0});
+                compare(&(struct product){
+                    types[t], rows[n], whole_blocks(types[t], shapes[s][0]), shapes[s][1],
+                    -0.75F, (s + n) % 2 == 0, (t + n) % 2 == 0});
 }
 
-/* Only types without blocks may have rows that are no multiple of 32. */
+/* Only types without blocks may have rows of any width. */
 static void ragged_widths(void **state)
 {
     static const size_t widths[] = {1, 3, 8, 15, 17, 24, 33, 257, 290};
@@ -157,11 +171,56 @@ static void types_without_a_fast_path(void **state)
         rig_compare("unknown type", unknown_type, &n);
 }
 
+/* Rows of the identity pick single weights, which no sum changes: by tiles all at once, by
+ * dots one by one. */
+static void check_weights(const char *family, const char *type)
+{
+    enum { IN = 512, OUT = 3 };
+    static float identity[IN * IN], want[OUT * IN], got[IN * OUT], one[OUT];
+    const ke_ops *ops = ke__ops_named(family);
+    struct rig r;
+
+    if (ops == NULL)
+        return;
+    for (size_t i = 0; i < IN; i++)
+        identity[i * IN + i] = 1;
+    rig_begin(&r, ops, 1);
+    const ke__mat *w = rig_mat(&r, type, OUT, IN);
+    ke_buf *x = rig_values(&r, identity, COUNT(identity)), *x1 = rig_zeros(&r, IN);
+    ke_buf *y = rig_zeros(&r, COUNT(got)), *y1 = rig_zeros(&r, OUT);
+    w->type->to_f32(want, w->data, COUNT(want));
+    assert_int_equal(r.ops->linear(r.cx, y, x, w, NULL, IN, 1.0F, false), KE_OK);
+    assert_int_equal(r.ops->get(r.cx, got, y, 0, COUNT(got)), KE_OK);
+    for (size_t i = 0; i < IN; i++) {
+        assert_int_equal(r.ops->put(r.cx, x1, 0, identity + i * IN, IN), KE_OK);
+        assert_int_equal(r.ops->linear(r.cx, y1, x1, w, NULL, 1, 1.0F, false), KE_OK);
+        assert_int_equal(r.ops->get(r.cx, one, y1, 0, OUT), KE_OK);
+        for (size_t o = 0; o < OUT; o++)
+            if (got[i * OUT + o] != want[o * IN + i] || one[o] != want[o * IN + i])
+                fail_msg("%s, %s: weight [%zu, %zu] is %.9g, by tiles %.9g, by dots %.9g",
+                         family, type, o, i, (double)want[o * IN + i],
+                         (double)got[i * OUT + o], (double)one[o]);
+    }
+    rig_end(&r);
+}
+
+static void weights_are_converted_as_the_type_says(void **state)
+{
+    (void)state;
+    for (size_t t = 0; t < COUNT(types); t++) {
+        check_weights("ref", types[t]);
+        check_weights("avx2", types[t]);
+        check_weights("avx512", types[t]);
+    }
+}
+
 static void same_bits_for_any_threads(void **state)
 {
     static const struct product cases[] = {
         {"q4_1", 1, 320, 352, 1.0F, true, true},
         {"q4_1", 19, 576, 640, 1.0F, false, false},
+        {"q4_k", 2, 768, 352, 1.0F, false, true},
+        {"q6_k", 19, 768, 640, 1.0F, true, false},
         {"f32", 40, 290, 1000, -0.5F, true, true},
     };
 
@@ -207,6 +266,7 @@ int main(void)
         cmocka_unit_test(every_type_and_shape),
         cmocka_unit_test(ragged_widths),
         cmocka_unit_test(types_without_a_fast_path),
+        cmocka_unit_test(weights_are_converted_as_the_type_says),
         cmocka_unit_test(same_bits_for_any_threads),
     };
 

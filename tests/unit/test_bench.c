@@ -528,8 +528,8 @@ static void wrong_jobs_are_refused(void **state)
     r.job.score_at = KE_SCORE_END;
     bench_refused(&r, KE_EINVAL, "in sequence");
     r.job.score_at = 0;
-    r.job.edited_type = "q4_k";
-    bench_refused(&r, KE_EINVAL, "q4_k");
+    r.job.edited_type = "iq4_nl";
+    bench_refused(&r, KE_EINVAL, "iq4_nl");
     r.job.edited_type = NULL;
     scratch_write(r.data, "[{\"subject\":1}]", 15);
     bench_refused(&r, KE_EFORMAT, "record 1");

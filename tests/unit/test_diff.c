@@ -156,17 +156,17 @@ static void lists_what_cannot_be_compared(void **state)
 {
     static float zeros[512];
     static const float nan4[4] = {0, NAN, 0, 0};
-    static const uint8_t q6_k[210] = {0}, other[210] = {1};
-    const ke__dtype_traits *f32 = ke__dtype_named("f32"), *q = ke__dtype_named("q6_k");
+    static const uint8_t q8_k[292] = {0}, other[292] = {1};
+    const ke__dtype_traits *f32 = ke__dtype_named("f32"), *q = ke__dtype_named("q8_k");
     const ke__gguf_new_tensor a[] = {
         {"same", f32, 2, 2, zeros},  {"only_a", f32, 2, 2, zeros},
-        {"shape", f32, 2, 3, zeros}, {"opaque", q, 1, 256, q6_k},
-        {"equal", q, 1, 256, q6_k},  {"nan", f32, 2, 2, zeros},
+        {"shape", f32, 2, 3, zeros}, {"opaque", q, 1, 256, q8_k},
+        {"equal", q, 1, 256, q8_k},  {"nan", f32, 2, 2, zeros},
     };
     const ke__gguf_new_tensor b[] = {
         {"nan", f32, 2, 2, nan4},    {"same", f32, 2, 2, zeros},
         {"shape", f32, 3, 2, zeros}, {"opaque", q, 1, 256, other},
-        {"equal", q, 1, 256, q6_k},  {"only_b", f32, 1, 4, zeros},
+        {"equal", q, 1, 256, q8_k},  {"only_b", f32, 1, 4, zeros},
     };
     static const char *const want[] = {"only_a", "shape", "opaque", "nan", "only_b"};
     ke_ctx *cx = ke_ctx_new(NULL);

@@ -196,7 +196,7 @@ static void blocks_are_read_as_the_format_says(void **state)
 {
     float x[32];
     uint8_t q4_0[18] = {0x00, 0x38}, q4_1[20] = {0x00, 0x38, 0x00, 0xC2};
-    uint8_t q8_0[34] = {0x00, 0x38};
+    uint8_t q5_0[22], q5_1[24], q8_0[34] = {0x00, 0x38};
     (void)state;
     for (int j = 0; j < 16; j++)
         q4_0[2 + j] = q4_1[4 + j] = (uint8_t)(j | (15 - j) << 4);
@@ -212,12 +212,33 @@ static void blocks_are_read_as_the_format_says(void **state)
         assert_true(x[j] == 0.5f * (float)j - 3);
         assert_true(x[16 + j] == 0.5f * (float)(15 - j) - 3);
     }
+    /* The fifth bits of elements 0 to 7 and 16 to 23 are set. */
+    memcpy(q5_0, (uint8_t[6]){0x00, 0x38, 0xFF, 0x00, 0xFF, 0x00}, 6);
+    memcpy(q5_1, (uint8_t[8]){0x00, 0x38, 0x00, 0xC2, 0xFF, 0x00, 0xFF, 0x00}, 8);
+    memcpy(q5_0 + 6, q4_0 + 2, 16);
+    memcpy(q5_1 + 8, q4_0 + 2, 16);
+    ke__dtype_of(KE__Q5_0)->to_f32(x, q5_0, 32);
+    for (int j = 0; j < 16; j++) {
+        assert_true(x[j] == 0.5f * (float)(j + (j < 8 ? 0 : -16)));
+        assert_true(x[16 + j] == 0.5f * (float)(15 - j + (j < 8 ? 0 : -16)));
+    }
+    ke__dtype_of(KE__Q5_1)->to_f32(x, q5_1, 32);
+    for (int j = 0; j < 16; j++) {
+        assert_true(x[j] == 0.5f * (float)(j + (j < 8 ? 16 : 0)) - 3);
+        assert_true(x[16 + j] == 0.5f * (float)(15 - j + (j < 8 ? 16 : 0)) - 3);
+    }
     ke__dtype_of(KE__Q8_0)->to_f32(x, q8_0, 32);
     for (int j = 0; j < 32; j++)
         assert_true(x[j] == 0.5f * (float)(j * 8 - 128));
 }
 
-static const uint32_t quantised[] = {KE__Q4_0, KE__Q4_1, KE__Q8_0};
+static const uint32_t quantised[] = {KE__Q4_0, KE__Q4_1, KE__Q5_0, KE__Q5_1, KE__Q8_0};
+enum { N_QUANTISED = sizeof quantised / sizeof quantised[0] };
+
+static bool has_minimum(uint32_t id)
+{
+    return id == KE__Q4_1 || id == KE__Q5_1;
+}
 
 /* Sum of 12 uniforms less 6: close to the normal distribution that weights have. */
 static float normal(ke__rng *rng)
@@ -243,40 +264,49 @@ static double squared_error(const ke__dtype_traits *t, const void *block, const 
 static void plain_quantise(uint32_t id, uint8_t *out, const float *x)
 {
     float low = x[0], high = x[0], extreme = 0, d, m = 0;
+    int most = id == KE__Q5_0 || id == KE__Q5_1 ? 31 : 15, half = (most + 1) / 2;
     int level[32];
     for (int i = 0; i < 32; i++) {
         low = fminf(low, x[i]);
         high = fmaxf(high, x[i]);
         extreme = fabsf(x[i]) > fabsf(extreme) ? x[i] : extreme;
     }
-    if (id == KE__Q4_0)
-        d = extreme / -8;
-    else if (id == KE__Q4_1)
-        d = (high - low) / 15, m = low;
-    else
+    if (id == KE__Q8_0)
         d = fabsf(extreme) / 127;
+    else if (has_minimum(id))
+        d = (high - low) / (float)most, m = low;
+    else
+        d = extreme / -(float)half;
     for (int i = 0; i < 32; i++) {
         float v = d != 0 ? (x[i] - m) * (1 / d) : 0;
-        level[i] =
-            id == KE__Q8_0 ? (int)roundf(v) : (int)(v + (id == KE__Q4_0 ? 8.5f : 0.5f));
-        if (id != KE__Q8_0 && level[i] > 15)
-            level[i] = 15;
+        level[i] = id == KE__Q8_0
+                       ? (int)roundf(v)
+                       : (int)(v + (has_minimum(id) ? 0.5f : (float)half + 0.5f));
+        if (id != KE__Q8_0 && level[i] > most)
+            level[i] = most;
     }
     uint16_t halves[2] = {ke__f32_to_f16(d), ke__f32_to_f16(m)};
-    size_t head = id == KE__Q4_1 ? 4 : 2;
+    size_t head = has_minimum(id) ? 4 : 2;
     memcpy(out, halves, head);
+    if (most == 31) { /* the fifth bits */
+        uint32_t bits = 0;
+        for (int i = 0; i < 32; i++)
+            bits |= (uint32_t)(level[i] >> 4) << i;
+        memcpy(out + head, &bits, sizeof bits);
+        head += sizeof bits;
+    }
     for (int i = 0; i < 32; i++)
         if (id == KE__Q8_0)
             out[head + (size_t)i] = (uint8_t)level[i];
         else if (i < 16)
-            out[head + (size_t)i] = (uint8_t)(level[i] | level[i + 16] << 4);
+            out[head + (size_t)i] = (uint8_t)((level[i] & 15) | (level[i + 16] & 15) << 4);
 }
 
 static void quantising_errs_less_than_the_plain_way(void **state)
 {
     ke__rng rng = {1};
     (void)state;
-    for (size_t k = 0; k < 3; k++) {
+    for (size_t k = 0; k < N_QUANTISED; k++) {
         const ke__dtype_traits *t = ke__dtype_of(quantised[k]);
         double ours = 0, plain = 0;
         for (int trial = 0; trial < 2000; trial++) {
@@ -314,7 +344,7 @@ static void plain_blocks_come_back_byte_for_byte(void **state)
 {
     ke__rng rng = {2};
     (void)state;
-    for (size_t k = 0; k < 3; k++) {
+    for (size_t k = 0; k < N_QUANTISED; k++) {
         const ke__dtype_traits *t = ke__dtype_of(quantised[k]);
         for (int trial = 0; trial < 5000; trial++) {
             uint8_t block[34], again[34];
@@ -334,15 +364,15 @@ static void foreign_blocks_come_back_with_the_same_values(void **state)
 {
     ke__rng rng = {3};
     (void)state;
-    for (size_t k = 0; k < 3; k++) {
+    for (size_t k = 0; k < N_QUANTISED; k++) {
         const ke__dtype_traits *t = ke__dtype_of(quantised[k]);
-        size_t head = quantised[k] == KE__Q4_1 ? 4 : 2;
+        size_t head = has_minimum(quantised[k]) ? 4 : 2;
         for (int trial = 0; trial < 20000; trial++) {
             uint8_t block[34], again[34];
             float x[32], d = ldexpf(normal(&rng), (int)(ke__rng_next(&rng) % 16) - 14);
             float m = -8 * d * (1 + 0.2f * normal(&rng));
             uint16_t halves[2] = {ke__f32_to_f16(fabsf(d)), ke__f32_to_f16(m)};
-            if (quantised[k] == KE__Q4_0 && trial % 2)
+            if (!has_minimum(quantised[k]) && quantised[k] != KE__Q8_0 && trial % 2)
                 halves[0] |= 0x8000;
             memcpy(block, halves, head);
             unsigned keep = (unsigned)(trial % 4); /* fewer and fewer levels */
@@ -364,7 +394,7 @@ static void constant_and_tiny_blocks_are_kept(void **state)
 {
     static const float values[] = {0, 1, -0.75f, 0x1p-24f, -0x1p-20f, 60000};
     (void)state;
-    for (size_t k = 0; k < 3; k++)
+    for (size_t k = 0; k < N_QUANTISED; k++)
         for (size_t v = 0; v < 6; v++)
             for (int single = 0; single < 2; single++) { /* all alike, or one of 32 */
                 const ke__dtype_traits *t = ke__dtype_of(quantised[k]);
@@ -383,7 +413,7 @@ static void what_is_not_finite_is_not_hidden(void **state)
 {
     static const float bad[] = {NAN, INFINITY, -INFINITY, 3e38f, -1e20f};
     (void)state;
-    for (size_t k = 0; k < 3; k++)
+    for (size_t k = 0; k < N_QUANTISED; k++)
         for (size_t b = 0; b < 5; b++) {
             const ke__dtype_traits *t = ke__dtype_of(quantised[k]);
             uint8_t block[2 * 34];

@@ -526,8 +526,8 @@ static void bad_jobs_are_named(void **state)
     begin(&b, state, "f32");
     b.job.edited_type = "q9";
     refused(&b, KE_EINVAL, "edited-type \"q9\"");
-    b.job.edited_type = "q6_k";
-    refused(&b, KE_EINVAL, "edited-type \"q6_k\"");
+    b.job.edited_type = "iq4_xs";
+    refused(&b, KE_EINVAL, "edited-type \"iq4_xs\"");
     b.job.edited_type = NULL;
     b.job.n_facts = 0;
     refused(&b, KE_EINVAL, "at least one fact");

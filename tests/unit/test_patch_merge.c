@@ -150,7 +150,10 @@ static void names_types_that_cannot_be(void **state)
     assert_non_null(strstr(ke_ctx_message(cx), "rows of 48, q8_0 needs a multiple of 32"));
     assert_int_equal(0, m.n);
     assert_int_equal(KE_ENOTSUP,
-                     ke__merge(cx, &m, &f.model, f.stack, ke__dtype_named("q6_k")));
+                     ke__merge(cx, &m, &f.model, f.stack, ke__dtype_named("q4_k")));
+    assert_non_null(strstr(ke_ctx_message(cx), "rows of 48, q4_k needs a multiple of 256"));
+    assert_int_equal(KE_ENOTSUP,
+                     ke__merge(cx, &m, &f.model, f.stack, ke__dtype_named("iq4_nl")));
     assert_non_null(strstr(ke_ctx_message(cx), "f32, f16"));
     end(cx, &f);
     ke_ctx_free(cx);
