@@ -19,7 +19,7 @@ PKG_V    = $(foreach p,openblas $(PKGS) popt,$(p) $(shell pkg-config --modversio
 OMP     := $(if $(filter openmp,$(THREADS)),-fopenmp,-fopenmp-simd -pthread)
 ALL_C   = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -fvisibility=hidden -fPIC -MMD -MP \
            -ffp-contract=off $(WARN) $(WERROR) $(OMP) $(PKG_C) $(SAN) $(CFLAGS)
-LIBS    := $(PKG_L) -lopenblas -lm -lpthread $(OMP) $(SAN) $(LDFLAGS)
+LIBS    := $(PKG_L) -lcsv -lopenblas -lm -lpthread $(OMP) $(SAN) $(LDFLAGS)
 
 objects  = $(patsubst %,$(BUILD)/%.o,$(basename $(1)))
 programs = $(patsubst %.c,$(BUILD)/%,$(wildcard $(1)))
