@@ -1,49 +1,26 @@
-/* Token ids of SmolLM2 against llama.cpp's. KE_MODEL_SMOLLM2 is the path of the GGUF file.
- */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* Token ids of real models against llama.cpp's (tests/data/oracles). */
+#include "oracle/oracle.h"
 
-#include "token/token.h"
-
-#include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define ORACLE "tests/data/oracles/smollm2-135m.json"
-
+static const oracle_model *model;
+static oracle o;
 static ke_ctx *cx;
-static ke__gguf file;
 static ke_tokenizer *tok;
-static json_t *oracle;
 
-static int open_all(void **state)
+static int set_up(void **state)
 {
     (void)state;
-    const char *path = getenv("KE_MODEL_SMOLLM2");
-    if (!path)
-        fail_msg("KE_MODEL_SMOLLM2 is not set; it is the path of "
-                 "SmolLM2-135M-Instruct.Q4_1.gguf");
-    oracle = json_load_file(ORACLE, 0, NULL);
-    if (!oracle)
-        fail_msg("cannot read " ORACLE "; run from the root of the tree");
-    cx = ke_ctx_new(NULL);
-    assert_non_null(cx);
-    if (ke__gguf_open(cx, &file, path) != KE_OK ||
-        ke__tokenizer_from_gguf(cx, &tok, &file) != KE_OK)
-        fail_msg("%s", ke_ctx_message(cx));
+    o = oracle_open(model->path_variable, model->file);
+    cx = o.cx;
+    tok = o.model->tokenizer;
     return 0;
 }
 
-static int close_all(void **state)
+static int tear_down(void **state)
 {
     (void)state;
-    ke__tokenizer_free(cx, tok);
-    ke__gguf_close(cx, &file);
-    ke_ctx_free(cx);
-    json_decref(oracle);
+    oracle_close(&o);
     return 0;
 }
 
@@ -51,8 +28,8 @@ static void compare(const char *key, unsigned flags)
 {
     size_t i;
     json_t *item;
-    assert_true(json_array_size(json_object_get(oracle, "tokens")) > 0);
-    json_array_foreach(json_object_get(oracle, "tokens"), i, item)
+    assert_true(json_array_size(json_object_get(o.expected, "tokens")) > 0);
+    json_array_foreach(json_object_get(o.expected, "tokens"), i, item)
     {
         const json_t *text = json_object_get(item, "text"),
                      *want = json_object_get(item, key);
@@ -100,13 +77,13 @@ static void bos_asked_for(void **state)
 static void ids_of_the_file(void **state)
 {
     (void)state;
-    assert_string_equal(ke__tokenizer_name(tok), "gpt2 (smollm)");
-    assert_int_equal(ke__tokenizer_size(tok), 49152);
-    assert_int_equal(ke_tokenizer_bos(tok), 1);
-    assert_int_equal(ke_tokenizer_eos(tok), 2);
-    assert_true(ke_tokenizer_is_end(tok, 0)); /* <|endoftext|> */
-    assert_false(ke_tokenizer_is_end(tok, 1));
-    assert_true(ke_tokenizer_is_end(tok, 2));
+    assert_string_equal(ke__tokenizer_name(tok), model->tokenizer);
+    assert_int_equal(ke__tokenizer_size(tok), model->n_tokens);
+    assert_int_equal(ke_tokenizer_bos(tok), model->bos);
+    assert_int_equal(ke_tokenizer_eos(tok), model->eos);
+    assert_true(ke_tokenizer_is_end(tok, model->end)); /* <|endoftext|> */
+    assert_true(ke_tokenizer_is_end(tok, model->eos));
+    assert_false(ke_tokenizer_is_end(tok, 100));
 }
 
 int main(void)
@@ -117,5 +94,11 @@ int main(void)
         cmocka_unit_test(bos_asked_for),
         cmocka_unit_test(ids_of_the_file),
     };
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    int failed = 0;
+    for (size_t i = 0; i < ORACLE_MODELS; i++) {
+        model = &oracle_models[i];
+        if (i == 0 || getenv(model->path_variable))
+            failed += cmocka_run_group_tests_name(model->file, tests, set_up, tear_down);
+    }
+    return failed;
 }
