@@ -80,7 +80,8 @@ check: tests
 	BUILD=$(BUILD) CC='$(CC)' tests/run $(HOUSE) $(TESTS) $(FUZZ) $(CLI_TESTS)
 check-models: all $(MODEL_TESTS)
 	KE_MODEL_SMOLLM2=$$(tools/fetch_model smollm2-135m | tail -n 1) \
-	KE_MODEL_GEMMA3=$$(tools/fetch_model gemma3-270m | tail -n 1) BUILD=$(BUILD) \
+	  KE_MODEL_QWEN05=$$(tools/fetch_model qwen2.5-coder-0.5b | tail -n 1) \
+	  KE_MODEL_GEMMA3=$$(tools/fetch_model gemma3-270m | tail -n 1) BUILD=$(BUILD) \
 	  tests/run $(MODEL_TESTS)
 asan:
 	LSAN_OPTIONS=suppressions=tests/leaks.supp:print_suppressions=0 $(MAKE) BUILD=$(BUILD)-asan CFLAGS='-O1 -g' HOUSE= \

@@ -111,7 +111,7 @@ static void bench_shape(struct bench *b, const char *type, size_t in, size_t out
 
 int main(int argc, char **argv)
 {
-    static const char *const types[] = {"q4_1", "f32", "bf16", "q8_0"};
+    static const char *const types[] = {"q4_1", "f32", "bf16", "q8_0", "q5_0", "q4_k", "q6_k"};
     static const size_t shapes[][2] = {{576, 1536}, {1536, 576}, {576, 192}, {576, 576}};
     ke_ctx_opts opts = {.n_threads = argc > 1 ? (unsigned)atoi(argv[1]) : 0};
     struct bench b = {.cx = ke_ctx_new(&opts)};

@@ -6,9 +6,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Pairs of d and dmin that are tried in earnest. The first is right but for blocks with few
- * levels; a bound is needed for elements that look like many blocks and are none. */
-enum { TRIES = 256 };
+/* Candidates for d and dmin are many only for elements that look like many blocks and are
+ * none: those end the search here, after some milliseconds at most. A pair that is tried on
+ * all sub-blocks costs more than a number that is looked at. */
+enum { BUDGET = 1 << 16, PAIR_COST = 64 };
 
 /* What a sub-block shows of itself: each x is least + step times a whole number, within
  * `slop`, since reading rounds once. The greatest of these numbers is `span`; step and span
@@ -96,10 +97,9 @@ static bool solve_sub(ke__k_block *b, int k, const float *x, const trace *t,
 }
 
 static bool solve(ke__k_block *b, const float *x, const trace *t, const ke__k_shape *shape,
-                  int *tries)
+                  int *budget)
 {
-    if (--*tries < 0)
-        return false;
+    *budget -= PAIR_COST;
     for (int k = 0; k < KE__K_BLOCK / shape->sub; k++)
         if (!solve_sub(b, k, x + k * shape->sub, &t[k], shape))
             return false;
@@ -108,7 +108,7 @@ static bool solve(ke__k_block *b, const float *x, const trace *t, const ke__k_sh
 
 /* d is known: the dmin that fit what sub-block k may have as its minimum. */
 static bool try_minima(ke__k_block *b, int k, const float *x, const trace *t,
-                       const ke__k_shape *shape, int *tries)
+                       const ke__k_shape *shape, int *budget)
 {
     int steps = steps_of(&t[k], b->d);
     for (int s = 1; s <= (t[k].span ? shape->s_high : 1); s++) {
@@ -116,9 +116,11 @@ static bool try_minima(ke__k_block *b, int k, const float *x, const trace *t,
         for (int first = 0; first <= last && steps % s == 0; first++) {
             double m = first * s * (double)b->d - t[k].least;
             for (int whole = 1; m > 0 && whole <= shape->m_high; whole++) {
+                if (--*budget <= 0)
+                    return false;
                 b->dmin = round_f16((float)(m / whole));
                 if (fabs(whole * (double)b->dmin - m) <= t[k].slop && b->dmin > 0.0f &&
-                    solve(b, x, t, shape, tries))
+                    solve(b, x, t, shape, budget))
                     return true;
             }
         }
@@ -127,13 +129,13 @@ static bool try_minima(ke__k_block *b, int k, const float *x, const trace *t,
 }
 
 static bool try_step(ke__k_block *b, float d, const float *x, const trace *t,
-                     const ke__k_shape *shape, int *tries)
+                     const ke__k_shape *shape, int *budget)
 {
     *b = (ke__k_block){.d = d};
-    if (solve(b, x, t, shape, tries))
+    if (solve(b, x, t, shape, budget))
         return true;
-    for (int k = 0; k < KE__K_BLOCK / shape->sub && shape->m_high && *tries > 0; k++)
-        if (try_minima(b, k, x, t, shape, tries))
+    for (int k = 0; k < KE__K_BLOCK / shape->sub && shape->m_high && *budget > 0; k++)
+        if (try_minima(b, k, x, t, shape, budget))
             return true;
     return false;
 }
@@ -141,7 +143,7 @@ static bool try_step(ke__k_block *b, float d, const float *x, const trace *t,
 bool ke__k_exact(ke__k_block *out, const float *x, const ke__k_shape *shape)
 {
     trace t[KE__K_SUBS];
-    int widest = 0, tries = TRIES;
+    int widest = 0, budget = BUDGET;
     for (int k = 0; k < KE__K_BLOCK / shape->sub; k++) {
         if (!trace_sub(&t[k], x + k * shape->sub, shape))
             return false;
@@ -149,16 +151,16 @@ bool ke__k_exact(ke__k_block *out, const float *x, const ke__k_shape *shape)
             widest = k;
     }
     if (t[widest].span == 0)
-        return try_step(out, 0, x, t, shape, &tries);
+        return try_step(out, 0, x, t, shape, &budget);
     int last = -shape->s_low > shape->s_high ? -shape->s_low : shape->s_high;
     last *= most_steps(shape) / t[widest].span;
-    for (int n = 1; n <= last && tries > 0; n++) {
+    for (int n = 1; n <= last && budget > 0; n++) {
         float d = round_f16((float)(t[widest].step / n));
         if (d == 0.0f || !steps_fit(t, d, shape))
             continue;
         /* The lowest scale has no counterpart, so that the sign of d matters. */
-        if (try_step(out, d, x, t, shape, &tries) ||
-            (shape->s_low < 0 && try_step(out, -d, x, t, shape, &tries)))
+        if (try_step(out, d, x, t, shape, &budget) ||
+            (shape->s_low < 0 && try_step(out, -d, x, t, shape, &budget)))
             return true;
     }
     return false;

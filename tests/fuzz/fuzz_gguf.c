@@ -36,6 +36,7 @@ static uint64_t look_at_tensors(const ke__gguf *g)
 {
     uint64_t sum = 0;
     float values[256];
+    uint8_t block[256];
     for (size_t i = 0; i < g->n_tensors; i++) {
         const ke__tensor *t = &g->tensors[i];
         if (ke__gguf_tensor(g, t->name) != (ptrdiff_t)i)
@@ -44,6 +45,8 @@ static uint64_t look_at_tensors(const ke__gguf *g)
             sum += t->data[j];
         if (t->type->to_f32)
             t->type->to_f32(values, t->data, t->type->block);
+        if (t->type->from_f32)
+            t->type->from_f32(block, values, t->type->block);
     }
     return sum;
 }

@@ -18,6 +18,26 @@ typedef struct oracle {
     json_t *expected;
 } oracle;
 
+/* The models that have expected values of the pass and of the tokenizer. */
+typedef struct oracle_model {
+    const char *path_variable; /* of the environment; the others are left out without it */
+    const char *file;          /* in tests/data/oracles */
+    uint32_t weights_layer;    /* whose gradients were recorded */
+    bool permutes;             /* the file has rows of q and k in another order */
+    const char *tokenizer;
+    size_t n_tokens;
+    int32_t bos, eos, end; /* `end` ends a text too */
+} oracle_model;
+
+static const oracle_model oracle_models[] = {
+    {"KE_MODEL_SMOLLM2", "smollm2-135m.json", 15, true, "gpt2 (smollm)", 49152, 1, 2, 0},
+    {"KE_MODEL_QWEN05", "qwen2.5-coder-0.5b.json", 12, false, "gpt2 (qwen2)", 151936,
+     151643, 151645, 151643},
+    {"KE_MODEL_GEMMA3", "gemma3-270m.json", 9, false, "llama (SentencePiece)", 262144, 2, 1,
+     106},
+};
+enum { ORACLE_MODELS = sizeof oracle_models / sizeof oracle_models[0] };
+
 /* The model named by environment variable `path_variable` and tests/data/oracles/`file`.
  * A missing one fails the test: these tests are only built by `make check-models`. */
 static inline oracle oracle_open(const char *path_variable, const char *file)

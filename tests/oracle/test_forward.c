@@ -1,4 +1,4 @@
-/* The pass on SmolLM2 against transformers in f32 (tests/data/oracles). Allowed: logits
+/* The pass on real models against transformers in f32 (tests/data/oracles). Allowed: logits
  * 2e-3, hidden sites and gradients 1e-4 of their norm, dequantised rows to f32 rounding,
  * perplexity 0.1 %: f32 sums in another order move logits by up to about 1e-3. Each test
  * prints the largest difference that it met. */
@@ -7,12 +7,13 @@
 #include <math.h>
 #include <string.h>
 
+static const oracle_model *model;
 static oracle o;
 
 static int set_up(void **state)
 {
     (void)state;
-    o = oracle_open("KE_MODEL_SMOLLM2", "smollm2-135m.json");
+    o = oracle_open(model->path_variable, model->file);
     return 0;
 }
 
@@ -129,8 +130,14 @@ static void greedy_continuations_are_equal(void **state)
 /* --- hidden sites
  * -------------------------------------------------------------------------- */
 
+/* transformers' modules have no name for what is added to the residual: where it isn't
+ * their output, the record says which norm it comes from. */
 static ke__site site_named(const char *name)
 {
+    if (strcmp(name, "attn_out_normed") == 0)
+        return KE__ATTN_ADD;
+    if (strcmp(name, "mlp_out_normed") == 0)
+        return KE__MLP_ADD;
     for (ke__site s = 0; s < KE__SITE_COUNT; s++)
         if (strcmp(ke__site_name(s), name) == 0)
             return s;
@@ -273,18 +280,28 @@ static void gradients_at_sites_agree(void **state)
 typedef struct weight_case {
     const char *key;
     ke__linear linear;
-    bool same_rows; /* false: GGUF permutes the rows of q and k within a head */
+    bool in_heads; /* q and k: some files permute the rows within a head */
 } weight_case;
+
+/* The recorded norms were summed in f32 by torch, in lanes. For Qwen's 4.4 million elements
+ * that loses 3e-4, which the same sum of ours has to lose too. */
+static double norm_as_recorded(const float *x, size_t n)
+{
+    float lanes[8] = {0}, sum = 0.0F;
+    for (size_t i = 0; i < n; i++)
+        lanes[i % 8] += x[i] * x[i];
+    for (size_t k = 0; k < 8; k++)
+        sum += lanes[k];
+    return sqrt((double)sum);
+}
 
 static double weight_difference(const json_t *want, const float *grad, const ke__mat *m,
                                 bool same_rows)
 {
-    double norm = 0, worst = 0, expected = oracle_number(want, "norm");
+    double worst, expected = oracle_number(want, "norm");
     size_t r, c;
     json_t *row, *v;
-    for (size_t i = 0; i < m->rows * m->cols; i++)
-        norm += (double)grad[i] * (double)grad[i];
-    worst = fabs(sqrt(norm) - expected) / expected;
+    worst = fabs(norm_as_recorded(grad, m->rows * m->cols) - expected) / expected;
     json_array_foreach(json_object_get(want, "block4"), r, row)
     {
         json_array_foreach(row, c, v)
@@ -301,12 +318,13 @@ static void gradients_of_weights_agree(void **state)
 {
     (void)state;
     static const weight_case cases[] = {
-        {"mlp.down_proj", KE__LIN_DOWN, true},  {"mlp.gate_proj", KE__LIN_GATE, true},
-        {"mlp.up_proj", KE__LIN_UP, true},      {"self_attn.q_proj", KE__LIN_Q, false},
-        {"self_attn.k_proj", KE__LIN_K, false}, {"self_attn.v_proj", KE__LIN_V, true},
-        {"self_attn.o_proj", KE__LIN_O, true},
+        {"mlp.down_proj", KE__LIN_DOWN, false}, {"mlp.gate_proj", KE__LIN_GATE, false},
+        {"mlp.up_proj", KE__LIN_UP, false},     {"self_attn.q_proj", KE__LIN_Q, true},
+        {"self_attn.k_proj", KE__LIN_K, true},  {"self_attn.v_proj", KE__LIN_V, false},
+        {"self_attn.o_proj", KE__LIN_O, false},
     };
-    enum { LAYER = 15, N = sizeof cases / sizeof cases[0] };
+    enum { N = sizeof cases / sizeof cases[0] };
+    const uint32_t layer = model->weights_layer;
     const json_t *g = json_object_get(o.expected, "gradient");
     const json_t *weights = json_object_get(g, "weights");
     size_t n;
@@ -322,9 +340,9 @@ static void gradients_of_weights_agree(void **state)
     oracle_check(&o, ke__pass_new(o.cx, &pass, o.model, NULL));
     const ke_ops *ops = ke__pass_ops(pass);
     for (size_t i = 0; i < N; i++) {
-        const ke__mat *m = &o.model->layers[LAYER].linear[cases[i].linear].mat;
+        const ke__mat *m = &o.model->layers[layer].linear[cases[i].linear].mat;
         wants[i] =
-            (ke__want){.kind = KE__WANT_WEIGHT, .layer = LAYER, .linear = cases[i].linear};
+            (ke__want){.kind = KE__WANT_WEIGHT, .layer = layer, .linear = cases[i].linear};
         oracle_check(&o, ops->buf_new(o.cx, &wants[i].grad, m->rows * m->cols));
     }
     ke__seq seq = {ids, (uint32_t)n, 0};
@@ -334,19 +352,19 @@ static void gradients_of_weights_agree(void **state)
                                                  .out_rows = &out,
                                                  .n_out = 1,
                                                  .keep = true,
-                                                 .keep_from = LAYER}));
+                                                 .keep_from = layer}));
     oracle_check(&o, ke__pass_xent(o.cx, pass, &zero, &target, &one, 1, &loss, NULL));
     oracle_check(&o, ke__pass_backward(o.cx, pass, wants, N, NULL, 0));
     for (size_t i = 0; i < N; i++) {
-        const ke__mat *m = &o.model->layers[LAYER].linear[cases[i].linear].mat;
+        const ke__mat *m = &o.model->layers[layer].linear[cases[i].linear].mat;
         char key[64];
         float *grad = NULL;
-        snprintf(key, sizeof key, "%d.%s", LAYER, cases[i].key);
+        snprintf(key, sizeof key, "%u.%s", layer, cases[i].key);
         oracle_check(&o, ke__alloc(o.cx, &grad, m->rows * m->cols, sizeof *grad));
         oracle_check(&o, ops->get(o.cx, grad, wants[i].grad, 0, m->rows * m->cols));
         assert_non_null(json_object_get(weights, key));
         worst = fmax(worst, weight_difference(json_object_get(weights, key), grad, m,
-                                              cases[i].same_rows));
+                                              !(cases[i].in_heads && model->permutes)));
         ke__free(o.cx, grad);
         ops->buf_free(o.cx, wants[i].grad);
     }
@@ -404,5 +422,11 @@ int main(void)
         cmocka_unit_test(gradients_of_weights_agree),
         cmocka_unit_test(dequantised_rows_agree),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    int failed = 0;
+    for (size_t i = 0; i < ORACLE_MODELS; i++) {
+        model = &oracle_models[i];
+        if (i == 0 || getenv(model->path_variable))
+            failed += cmocka_run_group_tests_name(model->file, tests, set_up, tear_down);
+    }
+    return failed;
 }

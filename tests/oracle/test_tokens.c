@@ -1,57 +1,26 @@
-/* Token ids against llama.cpp's, on the models that KE_MODEL_SMOLLM2 and KE_MODEL_GEMMA3
- * are the paths of. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+/* Token ids of real models against llama.cpp's (tests/data/oracles). */
+#include "oracle/oracle.h"
 
-#include "token/token.h"
-
-#include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
+static const oracle_model *model;
+static oracle o;
 static ke_ctx *cx;
-static ke__gguf file;
 static ke_tokenizer *tok;
-static json_t *oracle;
 
-static int open_all(const char *variable, const char *expected)
+static int set_up(void **state)
 {
-    const char *path = getenv(variable);
-    if (!path)
-        fail_msg("%s is not set; it is the path of the model's GGUF file", variable);
-    oracle = json_load_file(expected, 0, NULL);
-    if (!oracle)
-        fail_msg("cannot read %s; run from the root of the tree", expected);
-    cx = ke_ctx_new(NULL);
-    assert_non_null(cx);
-    if (ke__gguf_open(cx, &file, path) != KE_OK ||
-        ke__tokenizer_from_gguf(cx, &tok, &file) != KE_OK)
-        fail_msg("%s", ke_ctx_message(cx));
+    (void)state;
+    o = oracle_open(model->path_variable, model->file);
+    cx = o.cx;
+    tok = o.model->tokenizer;
     return 0;
 }
 
-static int open_smollm2(void **state)
+static int tear_down(void **state)
 {
     (void)state;
-    return open_all("KE_MODEL_SMOLLM2", "tests/data/oracles/smollm2-135m.json");
-}
-
-static int open_gemma3(void **state)
-{
-    (void)state;
-    return open_all("KE_MODEL_GEMMA3", "tests/data/oracles/gemma3-270m.json");
-}
-
-static int close_all(void **state)
-{
-    (void)state;
-    ke__tokenizer_free(cx, tok);
-    ke__gguf_close(cx, &file);
-    ke_ctx_free(cx);
-    json_decref(oracle);
+    oracle_close(&o);
     return 0;
 }
 
@@ -60,8 +29,8 @@ static void compare(const char *key, unsigned flags)
 {
     size_t i;
     json_t *item;
-    assert_true(json_array_size(json_object_get(oracle, "tokens")) > 0);
-    json_array_foreach(json_object_get(oracle, "tokens"), i, item)
+    assert_true(json_array_size(json_object_get(o.expected, "tokens")) > 0);
+    json_array_foreach(json_object_get(o.expected, "tokens"), i, item)
     {
         const json_t *text = json_object_get(item, "text"),
                      *want = json_object_get(item, key);
@@ -107,38 +76,31 @@ static void bos_asked_for(void **state)
     compare("ids_bos", KE_TOK_ADD_BOS);
 }
 
-static void ids_of_smollm2(void **state)
+static void ids_of_the_file(void **state)
 {
     (void)state;
-    assert_string_equal(ke__tokenizer_name(tok), "gpt2 (smollm)");
-    assert_int_equal(ke__tokenizer_size(tok), 49152);
-    assert_int_equal(ke_tokenizer_bos(tok), 1);
-    assert_int_equal(ke_tokenizer_eos(tok), 2);
-    assert_true(ke_tokenizer_is_end(tok, 0)); /* <|endoftext|> */
-    assert_false(ke_tokenizer_is_end(tok, 1));
-    assert_true(ke_tokenizer_is_end(tok, 2));
+    assert_string_equal(ke__tokenizer_name(tok), model->tokenizer);
+    assert_int_equal(ke__tokenizer_size(tok), model->n_tokens);
+    assert_int_equal(ke_tokenizer_bos(tok), model->bos);
+    assert_int_equal(ke_tokenizer_eos(tok), model->eos);
+    assert_true(ke_tokenizer_is_end(tok, model->end));
+    assert_true(ke_tokenizer_is_end(tok, model->eos));
+    assert_false(ke_tokenizer_is_end(tok, 100));
 }
-
-static void ids_of_gemma3(void **state)
-{
-    (void)state;
-    assert_string_equal(ke__tokenizer_name(tok), "llama (SentencePiece)");
-    assert_int_equal(ke__tokenizer_size(tok), 262144);
-    assert_int_equal(ke_tokenizer_bos(tok), 2);
-    assert_int_equal(ke_tokenizer_eos(tok), 1);
-    assert_true(ke_tokenizer_is_end(tok, 1));
-    assert_true(ke_tokenizer_is_end(tok, 106)); /* <end_of_turn> */
-    assert_false(ke_tokenizer_is_end(tok, 105));
-}
-
-#define COMPARISONS                                                                        \
-    cmocka_unit_test(plain_text), cmocka_unit_test(special_tokens_recognised),             \
-        cmocka_unit_test(bos_asked_for)
 
 int main(void)
 {
-    const struct CMUnitTest smollm2[] = {COMPARISONS, cmocka_unit_test(ids_of_smollm2)};
-    const struct CMUnitTest gemma3[] = {COMPARISONS, cmocka_unit_test(ids_of_gemma3)};
-    return cmocka_run_group_tests(smollm2, open_smollm2, close_all) +
-           cmocka_run_group_tests(gemma3, open_gemma3, close_all);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plain_text),
+        cmocka_unit_test(special_tokens_recognised),
+        cmocka_unit_test(bos_asked_for),
+        cmocka_unit_test(ids_of_the_file),
+    };
+    int failed = 0;
+    for (size_t i = 0; i < ORACLE_MODELS; i++) {
+        model = &oracle_models[i];
+        if (i == 0 || getenv(model->path_variable))
+            failed += cmocka_run_group_tests_name(model->file, tests, set_up, tear_down);
+    }
+    return failed;
 }

@@ -158,6 +158,9 @@ static void row_bytes_are_checked(void **state)
     assert_true(ke__row_bytes(&bytes, ke__dtype_of(KE__F32), 0));
     assert_int_equal(0, bytes);
     assert_false(ke__row_bytes(&bytes, ke__dtype_of(KE__Q4_1), 577));
+    assert_true(ke__row_bytes(&bytes, ke__dtype_of(KE__Q6_K), 512));
+    assert_int_equal(420, bytes);
+    assert_false(ke__row_bytes(&bytes, ke__dtype_of(KE__Q6_K), 576));
     assert_false(ke__row_bytes(&bytes, ke__dtype_of(KE__F32), UINT64_MAX / 2));
 }
 

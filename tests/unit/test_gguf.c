@@ -244,6 +244,8 @@ static const damage damages[] = {
     {PLACE(a), 29, UINT32_MAX, 4, "unknown element type 4294967295"},
     {PLACE(a), 29, KE__Q4_1, 4,
      "'a' has rows of 2 elements, a multiple of 32 expected for q4_1"},
+    {PLACE(a), 29, KE__Q5_0, 4, "a multiple of 32 expected for q5_0"},
+    {PLACE(a), 29, KE__Q4_K, 4, "a multiple of 256 expected for q4_k"},
     {PLACE(a), 33, 8, 8, "'a' has offset 8, a multiple of 32 expected"},
     {PLACE(a), 33, 160, 8, "tensor 'a' has 24 bytes at offset 160 of the data"},
     {PLACE(a), 33, (uint64_t)-32, 8,
