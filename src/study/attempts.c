@@ -2,6 +2,7 @@
  */
 #include "study/study.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,7 +30,13 @@ typedef struct attempt {
     ke_patch *patch;
     ke_edit_trace trace;
     ke__verdict verdict;
+    double
+        kl; /* what it costs, nats a token; 0 if it did not take or nothing else is left */
 } attempt;
+
+/* An attempt that takes at a higher cost is not the last one. Edits that are any good cost
+ * a tenth of it at most (docs/quality.md). */
+#define MUCH_HARM 0.1
 
 static void attempt_free(ke_ctx *cx, attempt *a)
 {
@@ -62,35 +69,56 @@ done:
     return st;
 }
 
+/* What the topmost patch of `after` costs, on as few tokens as tell good from bad. */
+static ke_status weigh(ke_ctx *cx, double *kl, const ke__run *run, const ke_stack *before,
+                       const ke_stack *after)
+{
+    ke__harm_opts opts = KE__HARM_DEFAULT;
+    ke__harm harm;
+    opts.tokens = opts.chunk;
+    ke_status st = ke__harm_measure(cx, &harm, run->model, before, after, &opts);
+    *kl = st != KE_OK || isfinite(harm.kl) ? harm.kl : HUGE_VAL;
+    return st;
+}
+
 static ke_status try_settings(ke_ctx *cx, attempt *out, ke__run *run, size_t fact,
                               size_t rung)
 {
     ke_status st = KE_OK;
+    ke_stack *before = NULL;
     bool pushed = false;
 
     *out = (attempt){0};
     KE_TRY(make_ready(cx, run, rung));
+    KE_TRY(ke__stack_copy(cx, &before, run->model, run->stack));
     KE_TRY(ke_editor_edit(cx, run->editor, &out->patch, run->stack, &run->job->facts[fact],
                           1, &out->trace));
     KE_TRY(ke_stack_push(cx, run->stack, out->patch));
     pushed = true;
     KE_TRY(ke__ask_merged(cx, &out->verdict, run, judged_type(run), &fact, 1));
+    if (out->verdict.holds && run->n_rungs > 1)
+        KE_TRY(weigh(cx, &out->kl, run, before, run->stack));
 done:
     if (pushed)
         ke_stack_pop(cx, run->stack);
+    ke_stack_free(cx, before);
     if (st != KE_OK)
         attempt_free(cx, out);
     return st;
 }
 
-static bool firm(const ke__verdict *v)
+static bool firm(const attempt *a)
 {
-    return v->holds && v->answer.margin >= KE__MARGIN;
+    return a->verdict.holds && a->verdict.answer.margin >= KE__MARGIN && a->kl <= MUCH_HARM;
 }
 
-static bool better(const ke__verdict *a, const ke__verdict *b)
+static bool better(const attempt *a, const attempt *b)
 {
-    return a->holds != b->holds ? a->holds : a->answer.margin > b->answer.margin;
+    if (a->verdict.holds != b->verdict.holds)
+        return a->verdict.holds;
+    if (a->kl > MUCH_HARM || b->kl > MUCH_HARM)
+        return a->kl < b->kl;
+    return a->verdict.answer.margin > b->verdict.answer.margin;
 }
 
 static ke_status say_attempt(ke_ctx *cx, const ke__run *run, size_t fact, size_t rung,
@@ -110,9 +138,10 @@ static ke_status say_attempt(ke_ctx *cx, const ke__run *run, size_t fact, size_t
                  "%zu steps: ", a->trace.n_loss);
     KE_TRY(ke__run_say(cx, run, "fact %zu of %zu, attempt %zu of %zu: %s%s%s%s", fact + 1,
                        run->job->n_facts, rung + 1, n_rungs, how,
-                       !v->holds ? "it did not take"
-                       : firm(v) ? "it took"
-                                 : "it took narrowly",
+                       !v->holds           ? "it did not take"
+                       : a->kl > MUCH_HARM ? "it took, and harms much else"
+                       : firm(a)           ? "it took"
+                                           : "it took narrowly",
                        *a->trace.note ? "; " : "", a->trace.note));
 done:
     return st;
@@ -146,7 +175,7 @@ static ke_status edit_fact(ke_ctx *cx, ke__run *run, size_t fact, bool must_hold
     attempt best = {0}, next = {0};
     size_t n_rungs = run->n_rungs;
 
-    for (size_t rung = 0; rung < n_rungs && !firm(&best.verdict); rung++) {
+    for (size_t rung = 0; rung < n_rungs && !firm(&best); rung++) {
         st = try_settings(cx, &next, run, fact, run->rungs[rung]);
         /* A later rung may be tamer; what diverges on the last one is the user's to know.
          */
@@ -160,7 +189,7 @@ static ke_status edit_fact(ke_ctx *cx, ke__run *run, size_t fact, bool must_hold
         run->report->facts[fact].n_attempts++;
         run->report->seconds.stats += next.trace.stats_seconds;
         KE_TRY(say_attempt(cx, run, fact, rung, n_rungs, &next));
-        if (!best.patch || better(&next.verdict, &best.verdict)) {
+        if (!best.patch || better(&next, &best)) {
             attempt swap = best;
             best = next;
             next = swap;

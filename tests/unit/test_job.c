@@ -302,6 +302,21 @@ static void what_did_not_take_is_not_written(void **state)
     end(&b);
 }
 
+/* An attempt that takes by wrecking the rest is not the last one. */
+static void a_harmful_attempt_is_followed_by_another(void **state)
+{
+    bench b;
+    begin(&b, state, "f32");
+    assert_int_equal(ke_settings_set(b.cx, b.settings, "lr", "20"), KE_OK);
+    assert_int_equal(ke_settings_set(b.cx, b.settings, "clamp", "1000"), KE_OK);
+    ke_edit_report *r = run(&b);
+    assert_true(r->kl > 0.1); /* as meant; otherwise this shows nothing */
+    assert_non_null(strstr(b.said, "harms much else"));
+    assert_true(r->facts[0].n_attempts > 1);
+    ke_edit_report_free(b.cx, r);
+    end(&b);
+}
+
 static void what_harms_too_much_is_not_written(void **state)
 {
     bench b;
@@ -756,6 +771,7 @@ int main(void)
         IN_FOLDER(what_holds_already_is_copied),
         IN_FOLDER(several_facts_hold_together),
         IN_FOLDER(what_did_not_take_is_not_written),
+        IN_FOLDER(a_harmful_attempt_is_followed_by_another),
         IN_FOLDER(what_harms_too_much_is_not_written),
         IN_FOLDER(bos_can_be_left_out),
         IN_FOLDER(a_dry_run_and_a_plan_leave_nothing),
