@@ -19,7 +19,7 @@ PKG_V    = $(foreach p,openblas $(PKGS) popt,$(p) $(shell pkg-config --modversio
 OMP     := $(if $(filter openmp,$(THREADS)),-fopenmp,-fopenmp-simd -pthread)
 ALL_C   = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -fvisibility=hidden -fPIC -MMD -MP \
            -ffp-contract=off $(WARN) $(WERROR) $(OMP) $(PKG_C) $(SAN) $(CFLAGS)
-LIBS    := $(PKG_L) -lopenblas -lm -lpthread $(OMP) $(SAN) $(LDFLAGS)
+LIBS    := $(PKG_L) -lcsv -lopenblas -lm -lpthread $(OMP) $(SAN) $(LDFLAGS)
 
 objects  = $(patsubst %,$(BUILD)/%.o,$(basename $(1)))
 programs = $(patsubst %.c,$(BUILD)/%,$(wildcard $(1)))
@@ -80,7 +80,8 @@ check: tests
 	BUILD=$(BUILD) CC='$(CC)' tests/run $(HOUSE) $(TESTS) $(FUZZ) $(CLI_TESTS)
 check-models: all $(MODEL_TESTS)
 	KE_MODEL_SMOLLM2=$$(tools/fetch_model smollm2-135m | tail -n 1) \
-	  KE_MODEL_QWEN05=$$(tools/fetch_model qwen2.5-coder-0.5b | tail -n 1) BUILD=$(BUILD) \
+	  KE_MODEL_QWEN05=$$(tools/fetch_model qwen2.5-coder-0.5b | tail -n 1) \
+	  KE_MODEL_GEMMA3=$$(tools/fetch_model gemma3-270m | tail -n 1) BUILD=$(BUILD) \
 	  tests/run $(MODEL_TESTS)
 asan:
 	LSAN_OPTIONS=suppressions=tests/leaks.supp:print_suppressions=0 $(MAKE) BUILD=$(BUILD)-asan CFLAGS='-O1 -g' HOUSE= \

@@ -43,6 +43,15 @@ typedef struct ke_facts {
  */
 KE_API KE_MUST_CHECK ke_status ke_facts_load(ke_ctx *cx, ke_facts *out, const char *path);
 KE_API void ke_facts_free(ke_ctx *cx, ke_facts *facts);
+/** Called with "FILE:LINE: record N: what" for each record that is no fact. */
+typedef void (*ke_bad_fact_fn)(const char *message, void *payload);
+/**
+ * Read a facts file to its end, whatever is in it, and count.
+ * @retval KE_EIO the file cannot be read; bad records are no error
+ */
+KE_API KE_MUST_CHECK ke_status ke_facts_check(ke_ctx *cx, const char *path, size_t *n_good,
+                                              size_t *n_bad, ke_bad_fact_fn say,
+                                              void *payload);
 /** KE_EINVAL with the reason if a fact can't be edited: empty, subject not in its prompt.
  */
 KE_API KE_MUST_CHECK ke_status ke_fact_check(ke_ctx *cx, const ke_fact *fact);
@@ -128,6 +137,22 @@ KE_API KE_MUST_CHECK ke_status ke_edit(ke_ctx *cx, ke_patch **out, const ke_mode
                                        const ke_stack *edits, const ke_settings *settings,
                                        const ke_fact *facts, size_t n_facts, uint64_t seed,
                                        ke_edit_trace *trace);
+
+/** A method made ready for a model: what its edits share is computed once. */
+typedef struct ke_editor ke_editor;
+/**
+ * Draw contexts, compute or read key statistics. Model and settings are borrowed.
+ * Ownership: `*out` is the caller's, freed with ke_editor_free(). One call at a time.
+ * @retval KE_EINVAL, KE_ENOTSUP, KE_ENUMERIC as for ke_edit()
+ */
+KE_API KE_MUST_CHECK ke_status ke_editor_new(ke_ctx *cx, ke_editor **out,
+                                             const ke_model *model,
+                                             const ke_settings *settings, uint64_t seed);
+KE_API void ke_editor_free(ke_ctx *cx, ke_editor *editor);
+/** As ke_edit(), with the editor's model, settings and seed: the same patch. */
+KE_API KE_MUST_CHECK ke_status ke_editor_edit(ke_ctx *cx, ke_editor *editor, ke_patch **out,
+                                              const ke_stack *edits, const ke_fact *facts,
+                                              size_t n_facts, ke_edit_trace *trace);
 
 /** What key statistics to compute; start from KE_STATS_DEFAULT. */
 typedef struct ke_stats_opts {

@@ -79,7 +79,9 @@ KE_API KE_MUST_CHECK ke_status ke_tokenize(ke_ctx *cx, int32_t **ids, size_t *n_
                                            size_t bytes, unsigned flags);
 /**
  * The bytes that `ids` stand for, NUL-terminated (NUL not counted in *bytes).
- * Special tokens print their text. Ownership: `*text` is the caller's (ke_free()).
+ * Special tokens print their text. Where a tokenizer reads a text as if a space stood
+ * before it (SentencePiece, as Llama 2 has it), that space is left out again. Ownership:
+ * `*text` is the caller's (ke_free()).
  * @retval KE_EINVAL an id outside the vocabulary
  */
 KE_API KE_MUST_CHECK ke_status ke_detokenize(ke_ctx *cx, char **text, size_t *bytes,

@@ -112,6 +112,26 @@ KE_API KE_MUST_CHECK ke_status ke_edit_report_json(ke_ctx *cx, char **out,
                                                    const ke_edit_report *report);
 KE_API void ke_edit_report_free(ke_ctx *cx, ke_edit_report *report);
 
+/** Patches to merge into a file. */
+typedef struct ke_apply_job {
+    const char *base_path;
+    const char *const *patch_paths; /**< [n_patches] in the order of the edits. */
+    size_t n_patches;
+    const char *output_path;
+    bool any_base; /**< Merge into a file that the first patch was not made for. */
+    bool force;    /**< Replace an existing output. */
+    bool dry_run;  /**< Do all but give the output its name. */
+} ke_apply_job;
+/**
+ * Write what `edit` wrote when it made these patches, byte for byte: its types, its
+ * records.
+ * @retval KE_EMISMATCH a patch is of another file, or its tensors are not there
+ * @retval KE_EINVAL    the output is an input, or a patch changes no tensor
+ * @retval KE_EEXIST    the output exists and `force` is false
+ */
+KE_API KE_MUST_CHECK ke_status ke_apply(ke_ctx *cx, const ke_apply_job *job,
+                                        char sha256[65]);
+
 /** Whether `text`, leading white space removed, begins with `target` and what follows is
  * the end or a character that is neither letter nor digit. */
 KE_API bool ke_target_holds(const char *text, const char *target);

@@ -6,9 +6,8 @@
 #ifndef KE_CLI_CLI_H
 #define KE_CLI_CLI_H
 
-#include "base/base.h"
+#include "base/json.h"
 
-#include <jansson.h>
 #include <popt.h>
 #include <stdio.h>
 
@@ -111,10 +110,6 @@ const char *ke__talk_size(char out[32], uint64_t bytes);
 
 /* Print the object as the command's result and free it; NULL is KE_ENOMEM. */
 KE_MUST_CHECK ke_status ke__result_json(ke__cli *c, json_t *object);
-/* Text of any bytes: what is not UTF-8 becomes U+FFFD. NULL gives null. */
-json_t *ke__result_text(const char *text);
-json_t *ke__result_text_n(const char *text, size_t bytes);
-json_t *ke__result_real(double value); /* null for what JSON cannot hold */
 json_t *ke__result_ids(const int32_t *ids, size_t n);
 json_t *ke__result_floats(const float *values, size_t n);
 /* ids as "1,2,3" */

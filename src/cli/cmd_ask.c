@@ -193,17 +193,17 @@ static json_t *answer_json(const answer *a)
     for (size_t i = 0; i < a->n_top; i++)
         (void)json_array_append_new(
             top,
-            json_pack("[i, o]", a->top[i], ke__result_real((double)a->logits[a->top[i]])));
+            json_pack("[i, o]", a->top[i], ke__json_number((double)a->logits[a->top[i]])));
     for (char **p = a->patches; p != NULL && *p != NULL; p++)
-        (void)json_array_append_new(patches, ke__result_text(*p));
+        (void)json_array_append_new(patches, ke__json_string(*p));
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "model",
-                     ke__result_text(a->model), "patches", patches, "prompt",
-                     ke__result_text(a->prompt), "prompt_tokens",
+                     ke__json_string(a->model), "patches", patches, "prompt",
+                     ke__json_string(a->prompt), "prompt_tokens",
                      ke__result_ids(a->prompt_ids, a->n_prompt), "text",
-                     ke__result_text(a->said.text ? a->said.text : ""), "tokens",
+                     ke__json_string(a->said.text ? a->said.text : ""), "tokens",
                      ke__result_ids(a->said.ids, a->said.n), "logprobs",
                      ke__result_floats(a->said.logprobs, a->said.n), "top", top,
-                     "logsumexp", ke__result_real(a->logsumexp), "score",
+                     "logsumexp", ke__json_number(a->logsumexp), "score",
                      ke__result_floats(a->score.logprobs, a->score.n), "score_tokens",
                      ke__result_ids(a->score_ids, a->n_score));
 }

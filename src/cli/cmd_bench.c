@@ -237,11 +237,11 @@ static ke_status print_summary(ke__cli *c, const bench_options *o,
         return ke__result_json(
             c, json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:{s:o, s:o}}", "schema",
                          "knowedit.bench/1", "output",
-                         c->dry_run ? json_null() : ke__result_text(o->output), "cases",
+                         c->dry_run ? json_null() : ke__json_string(o->output), "cases",
                          (json_int_t)s->n_cases, "rows", (json_int_t)s->n_rows, "resumed",
                          (json_int_t)s->n_resumed, "bad", (json_int_t)s->n_bad, "seconds",
-                         "total", ke__result_real(s->seconds), "in_model",
-                         ke__result_real(s->seconds_in_model)));
+                         "total", ke__json_number(s->seconds), "in_model",
+                         ke__json_number(s->seconds_in_model)));
     if (c->dry_run)
         return KE_OK;
     if (c->quiet) {

@@ -9,7 +9,7 @@ static json_t *lines_json(const char *text)
 {
     json_t *list = json_array();
     for (const char *end; text && (end = strchr(text, '\n')); text = end + 1)
-        (void)json_array_append_new(list, ke__result_text_n(text, (size_t)(end - text)));
+        (void)json_array_append_new(list, ke__json_string_n(text, (size_t)(end - text)));
     return list;
 }
 

@@ -66,7 +66,7 @@ static ke_status print_demo(ke__cli *c, const ke_edit_report *report, const char
         KE_TRY(ke__result_json(c, json_pack("{s:s, s:o, s:o, s:b}", "schema",
                                             "knowedit.demo/1", "edit",
                                             json_loads(text, 0, NULL), "sha256_undone",
-                                            ke__result_text(sha256), "undone", (int)same)));
+                                            ke__json_string(sha256), "undone", (int)same)));
         goto done;
     }
     ke__edit_text_print(report);

@@ -4,7 +4,7 @@
 /* Figures of a difference, where there is one. */
 static json_t *number(const ke_diff_tensor *t, double value)
 {
-    return t->norm < 0 ? json_null() : ke__result_real(value);
+    return t->norm < 0 ? json_null() : ke__json_number(value);
 }
 
 static json_t *diff_json(const char *a, const char *b, const ke_diff *d)
@@ -15,17 +15,17 @@ static json_t *diff_json(const char *a, const char *b, const ke_diff *d)
         (void)json_array_append_new(
             tensors,
             json_pack("{s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:b}", "name",
-                      ke__result_text(t->name), "type_a", ke__result_text(t->type_a),
-                      "type_b", ke__result_text(t->type_b), "rows", (json_int_t)t->rows,
+                      ke__json_string(t->name), "type_a", ke__json_string(t->type_a),
+                      "type_b", ke__json_string(t->type_b), "rows", (json_int_t)t->rows,
                       "cols", (json_int_t)t->cols, "norm", number(t, t->norm), "rel",
                       number(t, t->rel), "sigma1_share", number(t, t->sigma1_share), "rank",
                       t->norm < 0 ? json_null() : json_integer(t->rank), "rank_one",
                       (int)t->rank_one));
     }
     for (size_t i = 0; i < d->n_metadata; i++)
-        (void)json_array_append_new(metadata, ke__result_text(d->metadata[i]));
+        (void)json_array_append_new(metadata, ke__json_string(d->metadata[i]));
     return json_pack("{s:s, s:o, s:o, s:I, s:o, s:o}", "schema", "knowedit.diff/1", "a",
-                     ke__result_text(a), "b", ke__result_text(b), "compared",
+                     ke__json_string(a), "b", ke__json_string(b), "compared",
                      (json_int_t)d->n_compared, "tensors", tensors, "metadata", metadata);
 }
 

@@ -96,8 +96,8 @@ static ke_status run(ke__cli *c)
         st = ke__result_json(
             c, json_pack("{s:s, s:I, s:I, s:o, s:o}", "schema", "knowedit.perplexity/1",
                          "tokens", (json_int_t)p.n_tokens, "predicted",
-                         (json_int_t)p.n_predicted, "nll", ke__result_real(p.nll), "ppl",
-                         ke__result_real(p.ppl)));
+                         (json_int_t)p.n_predicted, "nll", ke__json_number(p.nll), "ppl",
+                         ke__json_number(p.ppl)));
     else
         printf("perplexity %.4f over %zu predicted of %zu tokens (%.5f nats each)\n", p.ppl,
                p.n_predicted, p.n_tokens, p.nll);

@@ -37,7 +37,7 @@ static ke_status plot(ke__cli *c, const report_options *o, const char *const *ru
     if (c->json)
         return ke__result_json(c, json_pack("{s:s, s:o}", "schema", "knowedit.plot/1",
                                             "output",
-                                            ke__result_text(c->dry_run ? NULL : o->plot)));
+                                            ke__json_string(c->dry_run ? NULL : o->plot)));
     if (!c->dry_run)
         puts(o->plot);
     return KE_OK;

@@ -47,7 +47,7 @@ static json_t *tensors_json(const ke_model *model, size_t n)
         ke_tensor_info t;
         ke_model_tensor_get(model, i, &t);
         (void)json_array_append_new(
-            list, json_pack("{s:o, s:s, s:I, s:I, s:I}", "name", ke__result_text(t.name),
+            list, json_pack("{s:o, s:s, s:I, s:I, s:I}", "name", ke__json_string(t.name),
                             "type", t.type, "rows", (json_int_t)t.rows, "cols",
                             (json_int_t)t.cols, "bytes", (json_int_t)t.bytes));
     }
@@ -61,7 +61,7 @@ static json_t *edits_json(const ke_model *model, size_t n)
     for (size_t i = 0; i < n; i++) {
         const char *record = ke_model_edit_get(model, i);
         json_t *edit = json_loads(record, 0, NULL);
-        (void)json_array_append_new(list, edit != NULL ? edit : ke__result_text(record));
+        (void)json_array_append_new(list, edit != NULL ? edit : ke__json_string(record));
     }
     return list;
 }
@@ -71,8 +71,8 @@ static json_t *card_json(const ke_model *model, const ke_model_info *m,
 {
     json_t *card = json_pack(
         "{s:s, s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:I, s:I}",
-        "schema", "knowedit.show/1", "path", ke__result_text(m->path), "architecture",
-        m->architecture, "name", ke__result_text(m->name), "layers", (int)m->n_layers,
+        "schema", "knowedit.show/1", "path", ke__json_string(m->path), "architecture",
+        m->architecture, "name", ke__json_string(m->name), "layers", (int)m->n_layers,
         "d_model", (int)m->d_model, "d_ffn", (int)m->d_ffn, "heads", (int)m->n_heads,
         "kv_heads", (int)m->n_kv_heads, "head_dim", (int)m->head_dim, "vocabulary",
         (int)m->n_vocab, "context", (int)m->n_context, "parameters",
@@ -81,8 +81,8 @@ static json_t *card_json(const ke_model *model, const ke_model_info *m,
     if (card == NULL)
         return NULL;
     (void)json_object_set_new(card, "types", types_json(sums, n_sums));
-    (void)json_object_set_new(card, "tokenizer", ke__result_text(m->tokenizer));
-    (void)json_object_set_new(card, "chat_template", ke__result_text(m->chat_template));
+    (void)json_object_set_new(card, "tokenizer", ke__json_string(m->tokenizer));
+    (void)json_object_set_new(card, "chat_template", ke__json_string(m->chat_template));
     (void)json_object_set_new(card, "edits", edits_json(model, m->n_edits));
     if (tensors)
         (void)json_object_set_new(card, "tensors", tensors_json(model, m->n_tensors));

@@ -18,7 +18,7 @@ static ke_status tokenize(ke__cli *c, const ke_tokenizer *tok, const char *text,
     if (items == NULL)
         ke__result_print_ids(ids, n);
     else if (json_array_append_new(items, json_pack("{s:o, s:o}", "text",
-                                                    ke__result_text_n(text, bytes), "ids",
+                                                    ke__json_string_n(text, bytes), "ids",
                                                     ke__result_ids(ids, n))) != 0)
         st = ke__fail(c->cx, KE_ENOMEM, NULL, "no memory for the result");
 done:
@@ -61,7 +61,7 @@ static ke_status decode(ke__cli *c, const ke_model *model, const char *list, jso
         fwrite(text, 1, bytes, stdout);
         putchar('\n');
     } else if (json_array_append_new(items, json_pack("{s:o, s:o}", "text",
-                                                      ke__result_text_n(text, bytes), "ids",
+                                                      ke__json_string_n(text, bytes), "ids",
                                                       ke__result_ids(ids, n))) != 0) {
         st = ke__fail(c->cx, KE_ENOMEM, NULL, "no memory for the result");
     }

@@ -48,9 +48,9 @@ static ke_status run(ke__cli *c)
     if (c->json)
         st = ke__result_json(
             c, json_pack("{s:s, s:o, s:o, s:o, s:o}", "schema", "knowedit.undo/1", "input",
-                         ke__result_text(edited), "patch", ke__result_text(from), "output",
-                         ke__result_text(c->dry_run ? NULL : output), "sha256",
-                         ke__result_text(c->dry_run ? NULL : sha256)));
+                         ke__json_string(edited), "patch", ke__json_string(from), "output",
+                         ke__json_string(c->dry_run ? NULL : output), "sha256",
+                         ke__json_string(c->dry_run ? NULL : sha256)));
     else if (!c->dry_run && c->quiet)
         printf("%s\n", output);
     else if (!c->dry_run)

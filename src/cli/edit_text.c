@@ -137,7 +137,7 @@ void ke__edit_text_print_files(const ke_edit_report *r)
     if (r->patch != NULL)
         printf("%-12s%s\n", "patch", r->patch);
     if (r->output == NULL && r->patch != NULL)
-        printf("%-12sknowedit ask -m MODEL --patch %s PROMPT\n", "use", r->patch);
+        printf("%-12sknowedit ask -m MODEL --patch %s PROMPT, or apply\n", "use", r->patch);
     if (r->output != NULL && r->patch != NULL && !r->already)
         printf("%-12sknowedit undo %s -o ORIGINAL\n", "undo", r->output);
     if (r->output != NULL)

@@ -61,7 +61,7 @@ void ke__talk_error(ke__cli *c, ke_status st, const char *where, const char *mes
         return;
     json_t *error = json_pack("{s:s, s:{s:s, s:o, s:o}}", "schema", "knowedit.error/1",
                               "error", "code", ke_status_name(st), "message",
-                              ke__result_text(message), "where", ke__result_text(where));
+                              ke__json_string(message), "where", ke__json_string(where));
     if (ke__result_json(c, error) !=
         KE_OK) /* then stdout is broken, and the exit code says so */
         fputs("knowedit: the error object could not be printed\n", stderr);

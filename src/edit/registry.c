@@ -126,16 +126,53 @@ done:
     return st;
 }
 
-ke_status ke_edit(ke_ctx *cx, ke_patch **out, const ke_model *model, const ke_stack *edits,
-                  const ke_settings *settings, const ke_fact *facts, size_t n_facts,
-                  uint64_t seed, ke_edit_trace *trace)
+struct ke_editor {
+    const ke__method *method;
+    const ke_model *model;
+    const ke_settings *settings;
+    uint64_t seed;
+    void *state;
+    json_t *shared;       /* what preparing adds to each edit's record */
+    double stats_seconds; /* told with the first edit */
+};
+
+ke_status ke_editor_new(ke_ctx *cx, ke_editor **out, const ke_model *model,
+                        const ke_settings *settings, uint64_t seed)
 {
     ke_status st = KE_OK;
-    const ke__method *method = ke__method_find(ke_settings_method(settings));
-    ke__edit_in in = {model, edits, settings, seed};
+    ke_editor *e = NULL;
+    const ke__edit_in in = {model, NULL, settings, seed};
+    *out = NULL;
+    KE_TRY(ke__alloc(cx, &e, 1, sizeof *e));
+    *e = (ke_editor){.method = ke__method_find(ke_settings_method(settings)),
+                     .model = model,
+                     .settings = settings,
+                     .seed = seed,
+                     .shared = json_object()};
+    KE_TRY(e->method->prepare(cx, &e->state, &in, e->shared));
+    *out = e;
+    e = NULL;
+done:
+    ke_editor_free(cx, e);
+    return st;
+}
+
+void ke_editor_free(ke_ctx *cx, ke_editor *e)
+{
+    if (!e)
+        return;
+    e->method->release(cx, e->state);
+    json_decref(e->shared);
+    ke__free(cx, e);
+}
+
+ke_status ke_editor_edit(ke_ctx *cx, ke_editor *e, ke_patch **out, const ke_stack *edits,
+                         const ke_fact *facts, size_t n_facts, ke_edit_trace *trace)
+{
+    ke_status st = KE_OK;
+    ke__edit_in in = {e->model, edits, e->settings, e->seed};
     ke_edit_trace *own = NULL;
     ke_patch *patch = NULL;
-    void *state = NULL;
     json_t *meta = NULL;
     char *text = NULL;
     *out = NULL;
@@ -144,24 +181,44 @@ ke_status ke_edit(ke_ctx *cx, ke_patch **out, const ke_model *model, const ke_st
     KE_TRY(check_facts(cx, facts, n_facts));
     KE_TRY(ke__alloc(cx, &own, n_facts, sizeof *own));
     KE_TRY(ke__patch_new(cx, &patch));
-    meta = record(settings, facts, n_facts, seed);
-    KE_TRY(method->prepare(cx, &state, &in, meta));
-    KE_TRY(edit_all(cx, patch, method, state, &in, facts, n_facts, own));
+    meta = record(e->settings, facts, n_facts, e->seed);
+    json_object_update(meta, e->shared);
+    KE_TRY(edit_all(cx, patch, e->method, e->state, &in, facts, n_facts, own));
     KE_TRY(ke__json_text(cx, &text, meta, 17));
     KE_TRY(ke__patch_set_meta(cx, patch, text));
     for (size_t i = 0; trace && i < n_facts; i++) {
         trace[i] = own[i];
+        /* Statistics are computed once, and told once. */
+        trace[i].stats_seconds -= e->stats_seconds;
         own[i] = (ke_edit_trace){0};
     }
+    if (trace && n_facts > 0)
+        e->stats_seconds += trace[0].stats_seconds;
     *out = patch;
     patch = NULL;
 done:
-    method->release(cx, state);
     for (size_t i = 0; own && i < n_facts; i++)
         ke_edit_trace_free(cx, &own[i]);
     ke__free(cx, own);
     ke_patch_free(cx, patch);
     json_decref(meta);
     ke__free(cx, text);
+    return st;
+}
+
+ke_status ke_edit(ke_ctx *cx, ke_patch **out, const ke_model *model, const ke_stack *edits,
+                  const ke_settings *settings, const ke_fact *facts, size_t n_facts,
+                  uint64_t seed, ke_edit_trace *trace)
+{
+    ke_status st = KE_OK;
+    ke_editor *editor = NULL;
+    *out = NULL;
+    for (size_t i = 0; trace && i < n_facts; i++)
+        trace[i] = (ke_edit_trace){0};
+    KE_TRY(check_facts(cx, facts, n_facts)); /* before what takes long */
+    KE_TRY(ke_editor_new(cx, &editor, model, settings, seed));
+    KE_TRY(ke_editor_edit(cx, editor, out, edits, facts, n_facts, trace));
+done:
+    ke_editor_free(cx, editor);
     return st;
 }

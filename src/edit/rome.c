@@ -26,19 +26,13 @@ const ke__preset ke__rome_presets[] = {
  * what other keys see. Some then go on with the last word ("Johnny Reinehart"): an end is
  * learnt with them. Where the prompt begins with its subject, the key is near those of all
  * first tokens, and only a value that was fitted as the edit acts holds. */
-const ke__attempt ke__rome_attempts[] = {{1, "steps", "100"},
-                                         {1, "stop-loss", "0.02"},
-                                         {1, "cov", "auto"},
-                                         {2, "steps", "100"},
-                                         {2, "stop-loss", "0.02"},
-                                         {2, "cov", "auto"},
-                                         {2, "ending", "."},
-                                         {3, "steps", "200"},
-                                         {3, "stop-loss", "0.02"},
-                                         {3, "cov", "auto"},
-                                         {3, "fit", "edit"},
-                                         {3, "clamp", "8"},
-                                         {0}};
+const ke__attempt ke__rome_attempts[] = {{1, "steps", "100"},      {1, "stop-loss", "0.02"},
+                                         {1, "cov", "auto"},       {2, "steps", "100"},
+                                         {2, "stop-loss", "0.02"}, {2, "cov", "auto"},
+                                         {2, "ending", "."},       {3, "steps", "300"},
+                                         {3, "contexts", "none"},  {3, "stop-loss", "0.02"},
+                                         {3, "cov", "auto"},       {3, "fit", "edit"},
+                                         {3, "clamp", "8"},        {0}};
 
 /* --- the arithmetic ------------------------------------------------------------------ */
 

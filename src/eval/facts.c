@@ -1,4 +1,4 @@
-/* The walk over a facts file: an array, one object, or one object a line. */
+/* The walk over a facts file: an array, one object, one object a line, or CSV. */
 #include "eval/facts.h"
 
 #include "base/file.h"
@@ -201,37 +201,123 @@ done:
     return st;
 }
 
-ke_status ke__facts_parse(ke_ctx *cx, ke_facts *out, const char *file, const char *text,
-                          size_t bytes)
+static ke_status records_json(ke_ctx *cx, const char *file, const char *text, size_t bytes,
+                              ke__record_fn *take, void *payload)
 {
     ke_status st = KE_OK;
-    size_t room = 0;
     json_t *record = NULL;
     ke__walk w = ke__walk_begin(file, text, bytes);
-
-    *out = (ke_facts){0};
-    KE_TRY(ke__alloc(cx, &out->owner, 1, sizeof(ke__fact_box)));
     for (;;) {
         KE_TRY(ke__walk_next(cx, &w, &record));
         if (!record)
             break;
-        if (out->n == room) {
-            room = room ? 2 * room : 16;
-            KE_TRY(ke__resize(cx, &out->items, room, sizeof *out->items));
-        }
-        KE_TRY(ke__fact_read(cx, &out->items[out->n], record, &w.record, out->owner));
-        out->n++;
+        KE_TRY(take(cx, record, &w.record, payload));
         json_decref(record);
         record = NULL;
         KE_TRY(ke__check_cancel(cx));
     }
-    if (out->n == 0)
-        st = ke__fail(cx, KE_EFORMAT, file,
-                      "%s: no facts in it, expected at least one record", file);
 done:
     json_decref(record);
+    return st;
+}
+
+static ke_status records(ke_ctx *cx, const char *file, const char *text, size_t bytes,
+                         ke__record_fn *take, void *payload)
+{
+    return (ke__is_csv(file, text, bytes) ? ke__records_csv : records_json)(
+        cx, file, text, bytes, take, payload);
+}
+
+struct reading {
+    ke_facts *out;
+    size_t room;
+};
+
+static ke_status take_fact(ke_ctx *cx, const json_t *record, const ke__record *at,
+                           void *payload)
+{
+    ke_status st = KE_OK;
+    struct reading *r = payload;
+    ke_facts *out = r->out;
+    if (out->n == r->room) {
+        r->room = r->room ? 2 * r->room : 16;
+        KE_TRY(ke__resize(cx, &out->items, r->room, sizeof *out->items));
+    }
+    KE_TRY(ke__fact_read(cx, &out->items[out->n], record, at, out->owner));
+    out->n++;
+done:
+    return st;
+}
+
+static ke_status none(ke_ctx *cx, const char *file)
+{
+    return ke__fail(cx, KE_EFORMAT, file,
+                    "%s: no facts in it, expected at least one record", file);
+}
+
+ke_status ke__facts_parse(ke_ctx *cx, ke_facts *out, const char *file, const char *text,
+                          size_t bytes)
+{
+    ke_status st = KE_OK;
+    struct reading r = {.out = out};
+    *out = (ke_facts){0};
+    KE_TRY(ke__alloc(cx, &out->owner, 1, sizeof(ke__fact_box)));
+    KE_TRY(records(cx, file, text, bytes, take_fact, &r));
+    if (out->n == 0)
+        st = none(cx, file);
+done:
     if (st != KE_OK)
         ke_facts_free(cx, out);
+    return st;
+}
+
+struct checking {
+    size_t n_good, n_bad;
+    ke_bad_fact_fn say;
+    void *payload;
+};
+
+static ke_status check_fact(ke_ctx *cx, const json_t *record, const ke__record *at,
+                            void *payload)
+{
+    struct checking *c = payload;
+    ke__fact_box box = {0};
+    ke_fact fact;
+    ke_status st = ke__fact_read(cx, &fact, record, at, &box);
+    for (size_t i = 0; i < box.n; i++)
+        ke__free(cx, box.blocks[i]);
+    ke__free(cx, box.blocks);
+    if (st == KE_ENOMEM || st == KE_ECANCELED)
+        return st;
+    c->n_good += st == KE_OK;
+    c->n_bad += st != KE_OK;
+    if (st != KE_OK)
+        c->say(cx->message, c->payload);
+    return KE_OK;
+}
+
+ke_status ke_facts_check(ke_ctx *cx, const char *path, size_t *n_good, size_t *n_bad,
+                         ke_bad_fact_fn say, void *payload)
+{
+    ke_status st = KE_OK;
+    struct checking c = {.say = say, .payload = payload};
+    const char *file = strcmp(path, "-") ? path : "standard input";
+    char *text = NULL;
+    size_t bytes = 0;
+    KE_TRY(ke__file_read(cx, &text, &bytes, path, MAX_FILE_BYTES));
+    st = records(cx, file, text, bytes, check_fact, &c);
+    if (st == KE_OK && c.n_good + c.n_bad == 0)
+        st = none(cx, file);
+    /* What comes after a record that can't be read is unknown. */
+    if (st == KE_EFORMAT) {
+        c.n_bad++;
+        say(cx->message, payload);
+        st = KE_OK;
+    }
+done:
+    *n_good = c.n_good;
+    *n_bad = c.n_bad;
+    ke__free(cx, text);
     return st;
 }
 

@@ -1,12 +1,10 @@
-/* Facts from JSON text: records are taken one at a time, so that a message can name the
- * line and a file of any number of records needs the memory of its facts only. */
+/* Facts from JSON or CSV text: records are taken one at a time, so that a message can name
+ * the line and a file of any number of records needs the memory of its facts only. */
 #ifndef KE_EVAL_FACTS_H
 #define KE_EVAL_FACTS_H
 
-#include "base/base.h"
+#include "base/json.h"
 #include "knowedit/edit.h"
-
-#include <jansson.h>
 
 /* What the facts of a file own: every block is freed with them. */
 typedef struct ke__fact_box {
@@ -47,6 +45,14 @@ const json_t *ke__fact_new(const json_t *record, const char **field);
 KE_MUST_CHECK ke_status ke__fact_check_at(ke_ctx *cx, const ke_fact *fact,
                                           const ke__record *at,
                                           const char *const fields[3]);
+
+/* What is done with each record of a file. */
+typedef ke_status ke__record_fn(ke_ctx *cx, const json_t *record, const ke__record *at,
+                                void *payload);
+/* Whether a text is CSV: by the file's name, or by a first line that names columns. */
+bool ke__is_csv(const char *file, const char *text, size_t bytes);
+KE_MUST_CHECK ke_status ke__records_csv(ke_ctx *cx, const char *file, const char *text,
+                                        size_t bytes, ke__record_fn *take, void *payload);
 
 /* A walk over the records of JSON text: an array, or values one after another. */
 typedef struct ke__walk {

@@ -45,17 +45,33 @@ static const ke__dtype_traits *judged_type(const ke__run *run)
     return strcmp(run->type_name, "auto") == 0 ? ke__dtype_of(KE__F32) : run->type;
 }
 
+static ke_status make_ready(ke_ctx *cx, ke__run *run, size_t rung)
+{
+    ke_status st = KE_OK;
+    if (run->editor && run->editor_rung == rung)
+        return KE_OK;
+    ke_editor_free(cx, run->editor);
+    ke_settings_free(cx, run->editor_settings);
+    run->editor = NULL;
+    run->editor_settings = NULL;
+    run->editor_rung = rung;
+    KE_TRY(ke__settings_attempt(cx, run->job->settings, rung, &run->editor_settings));
+    KE_TRY(
+        ke_editor_new(cx, &run->editor, run->model, run->editor_settings, run->job->seed));
+done:
+    return st;
+}
+
 static ke_status try_settings(ke_ctx *cx, attempt *out, ke__run *run, size_t fact,
                               size_t rung)
 {
     ke_status st = KE_OK;
-    ke_settings *settings = NULL;
     bool pushed = false;
 
     *out = (attempt){0};
-    KE_TRY(ke__settings_attempt(cx, run->job->settings, rung, &settings));
-    KE_TRY(ke_edit(cx, &out->patch, run->model, run->stack, settings,
-                   &run->job->facts[fact], 1, run->job->seed, &out->trace));
+    KE_TRY(make_ready(cx, run, rung));
+    KE_TRY(ke_editor_edit(cx, run->editor, &out->patch, run->stack, &run->job->facts[fact],
+                          1, &out->trace));
     KE_TRY(ke_stack_push(cx, run->stack, out->patch));
     pushed = true;
     KE_TRY(ke__ask_merged(cx, &out->verdict, run, judged_type(run), &fact, 1));
@@ -64,7 +80,6 @@ done:
         ke_stack_pop(cx, run->stack);
     if (st != KE_OK)
         attempt_free(cx, out);
-    ke_settings_free(cx, settings);
     return st;
 }
 

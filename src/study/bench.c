@@ -125,6 +125,8 @@ static void bench_free(ke_ctx *cx, ke__bench *b)
     for (size_t i = 0; b->file_names && i < b->cases.n_files; i++)
         ke__free(cx, b->file_names[i]);
     ke__free(cx, b->file_names);
+    for (size_t i = 0; i < b->n_methods; i++)
+        ke_editor_free(cx, b->methods[i].editor);
     ke__free(cx, b->methods);
     ke__cases_free(cx, &b->cases);
     ke_model_close(cx, b->model);

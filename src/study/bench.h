@@ -12,6 +12,7 @@
 typedef struct ke__bench_method {
     const char *name;            /* "none" has no settings */
     const ke_settings *settings; /* borrowed */
+    ke_editor *editor;           /* made ready with the first edit */
     double success[2];           /* sums of the rows measured now, a protocol each */
     size_t n_success[2];
 } ke__bench_method;

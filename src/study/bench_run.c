@@ -87,8 +87,8 @@ static ke_status take_error(ke_ctx *cx, outcome *o)
 }
 
 /* One attempt at the settings as they are: a benchmark measures a method, not a ladder. */
-static ke_status edit(ke_ctx *cx, ke__bench *b, const ke__bench_method *m,
-                      const ke__case *c, ke__pile *pile, outcome *o)
+static ke_status edit(ke_ctx *cx, ke__bench *b, ke__bench_method *m, const ke__case *c,
+                      ke__pile *pile, outcome *o)
 {
     ke_status st = KE_OK;
     ke_patch *patch = NULL;
@@ -97,8 +97,10 @@ static ke_status edit(ke_ctx *cx, ke__bench *b, const ke__bench_method *m,
     *o = (outcome){0};
     if (!m->settings)
         return KE_OK;
-    st = ke_edit(cx, &patch, b->model, pile->stack, m->settings, &c->fact, 1, b->job->seed,
-                 &o->trace);
+    if (!m->editor)
+        st = ke_editor_new(cx, &m->editor, b->model, m->settings, b->job->seed);
+    if (st == KE_OK)
+        st = ke_editor_edit(cx, m->editor, &patch, pile->stack, &c->fact, 1, &o->trace);
     o->seconds = ke__now() - begun - o->trace.stats_seconds;
     ke__bench_leave(b, begun);
     if (is_finding(st))

@@ -365,6 +365,8 @@ static void run_free(ke_ctx *cx, ke__run *run)
         ke_patch_free(cx, run->patches[i]);
     ke__free(cx, run->patches);
     ke__free(cx, run->rungs);
+    ke_editor_free(cx, run->editor);
+    ke_settings_free(cx, run->editor_settings);
     ke__merged_free(cx, &run->merged);
     ke__free(cx, run->output_path);
     ke__free(cx, run->patch_path);

@@ -122,41 +122,6 @@ ke_status ke__outputs_room(ke_ctx *cx, const ke__run *run)
 /* --- after work --------------------------------------------------------------------------
  */
 
-/* The file's earlier records and this one. */
-typedef struct stamps {
-    char *record;
-    const char **edits;
-    const char *version;
-    ke__gguf_stamp items[2];
-    size_t n;
-} stamps;
-
-static void stamps_free(ke_ctx *cx, stamps *s)
-{
-    ke__free(cx, s->record);
-    ke__free(cx, s->edits);
-}
-
-static ke_status stamps_new(ke_ctx *cx, stamps *s, const ke__run *run)
-{
-    ke_status st = KE_OK;
-    size_t n = run->model->info.n_edits;
-    *s = (stamps){.version = KE_VERSION};
-    /* A file without a change is the base itself, byte for byte. */
-    if (run->job->no_stamp || run->merged.n == 0)
-        return KE_OK;
-    KE_TRY(ke__record_stamp(cx, &s->record, run));
-    KE_TRY(ke__alloc(cx, &s->edits, n + 1, sizeof *s->edits));
-    for (size_t i = 0; i < n; i++)
-        s->edits[i] = ke_model_edit_get(run->model, i);
-    s->edits[n] = s->record;
-    s->items[0] = (ke__gguf_stamp){"knowedit.version", &s->version, 1, false};
-    s->items[1] = (ke__gguf_stamp){"knowedit.edits", s->edits, n + 1, true};
-    s->n = 2;
-done:
-    return st;
-}
-
 /* Ask every fact of the written file, as any program would open it. */
 static ke_status ask_written(ke_ctx *cx, ke__run *run, const char *path)
 {
@@ -188,11 +153,16 @@ done:
 static ke_status write_model(ke_ctx *cx, ke__run *run, ke__out *out, ke_patch *patch)
 {
     ke_status st = KE_OK;
-    stamps s = {0};
+    ke__stamps s = {0};
     ke__map edited = {0};
     char *path = NULL;
 
-    KE_TRY(stamps_new(cx, &s, run));
+    /* A file without a change is the base itself, byte for byte. */
+    if (!run->job->no_stamp && run->merged.n > 0) {
+        char *record = NULL;
+        KE_TRY(ke__record_stamp(cx, &record, run));
+        KE_TRY(ke__stamps_new(cx, &s, run->model, record));
+    }
     KE_TRY(ke__out_open(cx, out, run->output_path, run->job->force));
     KE_TRY(ke__merged_write(cx, out, run->model, &run->merged, s.items, s.n));
     KE_TRY(ke__out_sync(cx, out, run->report->sha256_output));
@@ -203,7 +173,7 @@ static ke_status write_model(ke_ctx *cx, ke__run *run, ke__out *out, ke_patch *p
 done:
     ke__map_close(cx, &edited);
     ke__free(cx, path);
-    stamps_free(cx, &s);
+    ke__stamps_free(cx, &s);
     return st;
 }
 

@@ -2,6 +2,8 @@
  * same bytes. */
 #include "study/study.h"
 
+#include <string.h>
+
 static json_t *settings_json(const ke_settings *settings)
 {
     json_t *out = json_object();
@@ -61,6 +63,41 @@ ke_status ke__record_stamp(ke_ctx *cx, char **out, const ke__run *run)
     json_t *stamp = json_object();
     bool ok = set_common(stamp, run);
     return ke__json_dump(cx, out, ke__json_done(stamp, ok));
+}
+
+ke_status ke__record_of_meta(ke_ctx *cx, char **out, const json_t *meta)
+{
+    static const char *const own[] = {"schema", "sha256_output", "edits"};
+    const char *schema = json_string_value(json_object_get(meta, "schema"));
+    *out = NULL;
+    if (!schema || strcmp(schema, "knowedit.patch/1") != 0)
+        return KE_OK;
+    json_t *stamp = json_copy((json_t *)(uintptr_t)meta);
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        (void)json_object_del(stamp, own[i]); /* not of the stamp */
+    return ke__json_dump(cx, out, stamp);
+}
+
+ke_status ke__stamps_new(ke_ctx *cx, ke__stamps *s, const ke_model *model, char *record)
+{
+    ke_status st = KE_OK;
+    size_t n = model->info.n_edits;
+    *s = (ke__stamps){.record = record, .version = KE_VERSION};
+    KE_TRY(ke__alloc(cx, &s->edits, n + 1, sizeof *s->edits));
+    for (size_t i = 0; i < n; i++)
+        s->edits[i] = ke_model_edit_get(model, i);
+    s->edits[n] = record;
+    s->items[0] = (ke__gguf_stamp){"knowedit.version", &s->version, 1, false};
+    s->items[1] = (ke__gguf_stamp){"knowedit.edits", s->edits, n + 1, true};
+    s->n = 2;
+done:
+    return st;
+}
+
+void ke__stamps_free(ke_ctx *cx, ke__stamps *s)
+{
+    ke__free(cx, s->record);
+    ke__free(cx, s->edits);
 }
 
 ke_status ke__record_patch(ke_ctx *cx, char **out, const ke__run *run)

@@ -30,6 +30,10 @@ typedef struct ke__run {
     size_t n_patches, patches_room;
     size_t *rungs; /* [n_rungs] the attempts of the ladder that fit into memory */
     size_t n_rungs;
+    /* The method as ready for the attempt made last: facts share what it prepared. */
+    ke_editor *editor;
+    ke_settings *editor_settings;
+    size_t editor_rung;
     const char *type_name;          /* "auto", "same" or the type's */
     const ke__dtype_traits *type;   /* of a named type */
     ke__merged merged;              /* what the file will hold */
@@ -103,24 +107,22 @@ KE_MUST_CHECK ke_status ke__probes_after(ke_ctx *cx, ke__run *run, const ke_stac
 
 /* The stamp: one JSON object on one line. Caller frees. */
 KE_MUST_CHECK ke_status ke__record_stamp(ke_ctx *cx, char **out, const ke__run *run);
+/* The same from a patch's meta object; *out is NULL if it is none of ours. */
+KE_MUST_CHECK ke_status ke__record_of_meta(ke_ctx *cx, char **out, const json_t *meta);
+/* A file's earlier records with one more. */
+typedef struct ke__stamps {
+    char *record;
+    const char **edits;
+    const char *version;
+    ke__gguf_stamp items[2];
+    size_t n; /* 0: nothing is stamped */
+} ke__stamps;
+/* `record` is given away, on failure too. */
+KE_MUST_CHECK ke_status ke__stamps_new(ke_ctx *cx, ke__stamps *out, const ke_model *model,
+                                       char *record);
+void ke__stamps_free(ke_ctx *cx, ke__stamps *s);
 /* The patch's meta object. */
 KE_MUST_CHECK ke_status ke__record_patch(ke_ctx *cx, char **out, const ke__run *run);
-
-/* --- json_text.c
- * ---------------------------------------------------------------------------- */
-
-/* A JSON string of text that may hold anything: what is not UTF-8 becomes U+FFFD. NULL text
- * is null; NULL is returned if memory is short. */
-json_t *ke__json_string(const char *text);
-/* null for a number that JSON cannot say. */
-json_t *ke__json_number(double value);
-/* The text of `value` (consumed), or KE_ENOMEM if it is NULL. */
-KE_MUST_CHECK ke_status ke__json_dump(ke_ctx *cx, char **out, json_t *value);
-/* Set key to a value (consumed); false if either is NULL. */
-bool ke__json_set(json_t *object, const char *key, json_t *value);
-bool ke__json_add(json_t *array, json_t *value);
-/* `value` if all went well, else NULL (and it is dropped). */
-json_t *ke__json_done(json_t *value, bool ok);
 
 /* --- report.c
  * --------------------------------------------------------------------------------- */

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #define MERGES_KEY "tokenizer.ggml.merges"
-#define NO_RANK    UINT32_MAX
 
 /* Vocabularies write bytes as printable characters: those that print in Latin-1 stand for
  * themselves, the others are numbered from U+0100 on. */
@@ -29,20 +28,11 @@ typedef struct bpe {
     char *pieces;
 } bpe;
 
-/* A symbol is a run of bytes of a word, numbered by its first byte. */
-typedef struct symbol {
-    int32_t id;
-    uint32_t prev, next; /* next == word length: the last one */
-    uint32_t rank;       /* of the merge with `next`; NO_RANK if there is none */
-    int32_t result;
-} symbol;
-
 typedef struct scratch {
+    ke__merger merger;
     void *match;
-    symbol *symbols; /* [room] */
-    uint64_t *heap;  /* [2 * room]; rank << 32 | symbol, smallest first */
-    char *spelled;   /* [2 * room] */
-    size_t room, n_heap;
+    char *spelled; /* [2 * room] */
+    size_t room;
     size_t n_words;
 } scratch;
 
@@ -210,88 +200,30 @@ static void unload(ke_ctx *cx, ke_tokenizer *tok)
     ke__free(cx, b);
 }
 
-/* --- a heap of merges to do ------------------------------------------------------ */
-
-static void heap_push(scratch *s, uint64_t key)
-{
-    size_t i = s->n_heap++;
-    for (; i > 0 && s->heap[(i - 1) / 2] > key; i = (i - 1) / 2)
-        s->heap[i] = s->heap[(i - 1) / 2];
-    s->heap[i] = key;
-}
-
-static uint64_t heap_pop(scratch *s)
-{
-    uint64_t top = s->heap[0], last = s->heap[--s->n_heap];
-    size_t i = 0;
-    for (size_t child; (child = 2 * i + 1) < s->n_heap; i = child) {
-        if (child + 1 < s->n_heap && s->heap[child + 1] < s->heap[child])
-            child++;
-        if (s->heap[child] >= last)
-            break;
-        s->heap[i] = s->heap[child];
-    }
-    s->heap[i] = last;
-    return top;
-}
-
 /* --- merging --------------------------------------------------------------------- */
 
-/* Look up what symbol i and its successor make, and queue it. */
-static void consider(const bpe *b, scratch *s, uint32_t i, uint32_t n)
+static bool find_merge(const void *bpe_data, const ke__symbol *symbols, ke__symbol *left)
 {
-    symbol *left = &s->symbols[i];
-    left->rank = NO_RANK;
-    if (left->id < 0 || left->next == n || s->symbols[left->next].id < 0)
-        return;
-    const merge *m = merge_slot(b, (uint32_t)left->id, (uint32_t)s->symbols[left->next].id);
+    const bpe *b = bpe_data;
+    int32_t l = left->id, r = symbols[left->next].id;
+    if (l < 0 || r < 0)
+        return false;
+    const merge *m = merge_slot(b, (uint32_t)l, (uint32_t)r);
     if (m->rank_plus_1 == 0)
-        return;
+        return false;
     left->rank = m->rank_plus_1 - 1;
     left->result = m->result;
-    heap_push(s, (uint64_t)left->rank << 32 | i);
-}
-
-static ke_status merge_all(ke_ctx *cx, const bpe *b, scratch *s, uint32_t n)
-{
-    ke_status st = KE_OK;
-    s->n_heap = 0;
-    for (uint32_t i = 0; i < n; i++)
-        consider(b, s, i, n);
-    for (size_t step = 1; s->n_heap > 0; step++) {
-        if (step % ((size_t)1 << 20) == 0)
-            KE_TRY(ke__check_cancel(cx));
-        uint64_t key = heap_pop(s);
-        uint32_t i = (uint32_t)key;
-        symbol *left = &s->symbols[i];
-        if (left->rank != key >> 32)
-            continue; /* one of the two has changed since */
-        symbol *right = &s->symbols[left->next];
-        right->rank = NO_RANK;
-        left->id = left->result;
-        left->next = right->next;
-        if (left->next < n)
-            s->symbols[left->next].prev = i;
-        consider(b, s, i, n);
-        if (i > 0)
-            consider(b, s, left->prev, n);
-    }
-done:
-    return st;
+    return true;
 }
 
 static ke_status reserve(ke_ctx *cx, scratch *s, size_t n)
 {
     ke_status st = KE_OK;
-    if (n <= s->room)
-        return KE_OK;
-    size_t room = n < 256 ? 256 : n + n / 2;
-    KE_TRY(ke__resize(cx, &s->symbols, room, sizeof *s->symbols));
-    /* A word of n bytes queues n - 1 pairs, and each of its merges, at most n - 1, takes
-     * one off and puts two on at most. */
-    KE_TRY(ke__resize(cx, &s->heap, room, 2 * sizeof *s->heap));
-    KE_TRY(ke__resize(cx, &s->spelled, room, 2));
-    s->room = room;
+    KE_TRY(ke__merger_reserve(cx, &s->merger, n));
+    if (s->room < s->merger.room) {
+        KE_TRY(ke__resize(cx, &s->spelled, s->merger.room, 2));
+        s->room = s->merger.room;
+    }
 done:
     return st;
 }
@@ -320,15 +252,16 @@ static ke_status encode_word(void *encoder, size_t from, size_t to)
         if (id >= 0)
             return ke__encoder_push(e, id, to);
     }
+    ke__symbol *symbols = s->merger.symbols;
     for (uint32_t i = 0; i < n; i++)
-        s->symbols[i] =
-            (symbol){b->byte_id[(uint8_t)e->text[from + i]], i - 1, i + 1, 0, 0};
-    KE_TRY(merge_all(e->cx, b, s, n));
+        symbols[i] = (ke__symbol){
+            .id = b->byte_id[(uint8_t)e->text[from + i]], .prev = i - 1, .next = i + 1};
+    KE_TRY(ke__merge_all(e->cx, &s->merger, n, find_merge, b));
     /* A byte that the vocabulary lacks has no token: it is left out, as every reader of
      * such vocabularies does (SmolLM2 lacks 21 of the 256, of no use in UTF-8 text). */
-    for (uint32_t i = 0; i < n; i = s->symbols[i].next)
-        if (s->symbols[i].id >= 0)
-            KE_TRY(ke__encoder_push(e, s->symbols[i].id, from + s->symbols[i].next));
+    for (uint32_t i = 0; i < n; i = symbols[i].next)
+        if (symbols[i].id >= 0)
+            KE_TRY(ke__encoder_push(e, symbols[i].id, from + symbols[i].next));
 done:
     return st;
 }
@@ -354,8 +287,7 @@ static void free_scratch(ke__encoder *e)
     if (!s)
         return;
     ke__split_match_free(s->match);
-    ke__free(e->cx, s->symbols);
-    ke__free(e->cx, s->heap);
+    ke__merger_free(e->cx, &s->merger);
     ke__free(e->cx, s->spelled);
     ke__free(e->cx, s);
 }

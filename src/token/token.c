@@ -6,6 +6,7 @@
 
 static const ke__token_model *const models[] = {
     &ke__token_bpe,
+    &ke__token_spm,
 };
 
 /* --- opening --------------------------------------------------------------------- */
@@ -27,7 +28,7 @@ static ke_status pick_model(ke_ctx *cx, ke_tokenizer *tok, const ke__gguf *g)
         }
     }
     return ke__fail(cx, KE_ENOTSUP, key,
-                    "tokenizer.ggml.model \"%.*s\" is not known; known is gpt2",
+                    "tokenizer.ggml.model \"%.*s\" is not known; known are gpt2 and llama",
                     (int)(name.bytes < 40 ? name.bytes : 40), name.data);
 }
 
@@ -290,6 +291,7 @@ ke_status ke_detokenize(ke_ctx *cx, char **text, size_t *bytes, const ke_tokeniz
 {
     ke_status st = KE_OK;
     ke__text t = {NULL, 0, 0};
+    bool drop_space = tok->space_prefix; /* the next token begins a stretch of plain text */
     *text = NULL;
     *bytes = 0;
     KE_TRY(ke__text_add(cx, &t, "", 0));
@@ -297,7 +299,10 @@ ke_status ke_detokenize(ke_ctx *cx, char **text, size_t *bytes, const ke_tokeniz
         const char *data = NULL;
         size_t n = 0;
         KE_TRY(ke__token_bytes(cx, tok, ids[i], &data, &n));
-        KE_TRY(ke__text_add(cx, &t, data, n));
+        bool special = ke__vocab_special(&tok->vocab, (size_t)ids[i]);
+        size_t skip = drop_space && !special && n > 0 && data[0] == ' ';
+        KE_TRY(ke__text_add(cx, &t, data + skip, n - skip));
+        drop_space = tok->space_prefix && special;
     }
     *text = t.data;
     *bytes = t.bytes;

@@ -13,7 +13,7 @@ KE_MUST_CHECK ke_status ke__tokenizer_from_gguf(ke_ctx *cx, ke_tokenizer **out,
 void ke__tokenizer_free(ke_ctx *cx, ke_tokenizer *tok);
 
 size_t ke__tokenizer_size(const ke_tokenizer *tok);
-/* "gpt2 (smollm)" */
+/* "gpt2 (smollm)", "llama (SentencePiece)" */
 const char *ke__tokenizer_name(const ke_tokenizer *tok);
 
 /* From now on KE_TOK_ADD_BOS adds nothing; and whether that was asked for. */
@@ -21,7 +21,8 @@ void ke__tokenizer_drop_bos(ke_tokenizer *tok);
 bool ke__tokenizer_bos_dropped(const ke_tokenizer *tok);
 
 /* As ke_tokenize(), and ends[i] = the byte of `text` where token i ends (BOS: 0), so token
- * i covers [ends[i-1], ends[i]). Caller frees both; `ends` may be NULL. */
+ * i covers [ends[i-1], ends[i]): nothing, if it is only the space that SentencePiece puts
+ * before a text. Caller frees both; `ends` may be NULL. */
 KE_MUST_CHECK ke_status ke__tokenize_spans(ke_ctx *cx, int32_t **ids, size_t **ends,
                                            size_t *n_ids, const ke_tokenizer *tok,
                                            const char *text, size_t bytes, unsigned flags);

@@ -16,7 +16,8 @@ enum {
     KE__TOKEN_RAW = 4,     /* prints its text as it stands in the file */
     KE__TOKEN_END = 8,     /* generation stops here */
     KE__TOKEN_LSTRIP = 16, /* takes the white space before it along */
-    KE__TOKEN_RSTRIP = 32  /* and after it */
+    KE__TOKEN_RSTRIP = 32, /* and after it */
+    KE__TOKEN_BYTE = 64    /* stands for the byte that its text names */
 };
 
 typedef struct ke__vocab_slot {
@@ -39,6 +40,8 @@ void ke__vocab_free(ke_ctx *cx, ke__vocab *v);
 /* The id of a text, and of a followed by b, or -1. */
 int32_t ke__vocab_find(const ke__vocab *v, ke__gguf_str text);
 int32_t ke__vocab_find_pair(const ke__vocab *v, ke__gguf_str a, ke__gguf_str b);
+/* Whether a text is cut at this token: it has text, and is CONTROL or USER. */
+bool ke__vocab_special(const ke__vocab *v, size_t id);
 /* Ids named by keys; -1 if the file names none. */
 KE_MUST_CHECK ke_status ke__vocab_id(ke_ctx *cx, const ke__vocab *v, const ke__gguf *g,
                                      const char *key, int32_t *id);
@@ -80,6 +83,35 @@ KE_MUST_CHECK ke_status ke__splitter_run(ke_ctx *cx, const ke__splitter *sp, voi
                                          const char *text, size_t from, size_t to,
                                          ke__word_fn word, void *payload);
 
+/* --- merge.c: neighbours become one, the best pair first ------------------------- */
+
+/* A run of bytes of a word, numbered by its first byte. */
+typedef struct ke__symbol {
+    int32_t id;          /* -1: no token */
+    uint32_t prev, next; /* next == bytes of the word: the last one */
+    uint32_t rank;       /* of the merge with `next` */
+    int32_t result;
+} ke__symbol;
+
+typedef struct ke__merger {
+    ke__symbol *symbols; /* [room] */
+    uint64_t *heap;      /* [2 * room] */
+    size_t room, n_heap;
+} ke__merger;
+
+/* Whether `left` and its successor merge: then their rank, below UINT32_MAX, and the id of
+ * what they make are in left->rank and left->result. */
+typedef bool (*ke__merge_fn)(const void *payload, const ke__symbol *symbols,
+                             ke__symbol *left);
+
+/* Room for a word of n bytes. */
+KE_MUST_CHECK ke_status ke__merger_reserve(ke_ctx *cx, ke__merger *m, size_t n);
+/* Merge the symbols of a word of n bytes, of which the caller has set id, prev and next:
+ * the pair of the smallest rank first, of equal pairs the leftmost, until none is left. */
+KE_MUST_CHECK ke_status ke__merge_all(ke_ctx *cx, ke__merger *m, uint32_t n,
+                                      ke__merge_fn find, const void *payload);
+void ke__merger_free(ke_ctx *cx, ke__merger *m);
+
 /* --- the models ------------------------------------------------------------------ */
 
 /* One call of ke__tokenize_spans(). */
@@ -105,7 +137,7 @@ typedef struct ke__token_model {
     void (*free_scratch)(ke__encoder *e);
 } ke__token_model;
 
-extern const ke__token_model ke__token_bpe;
+extern const ke__token_model ke__token_bpe, ke__token_spm;
 
 struct ke_tokenizer {
     const ke__token_model *model;
@@ -115,7 +147,8 @@ struct ke_tokenizer {
     ke__gguf_str *piece; /* [n] the bytes that each id stands for */
     int32_t bos, eos;
     bool add_bos, add_eos;
-    bool bos_dropped; /* at the user's wish */
+    bool bos_dropped;  /* at the user's wish */
+    bool space_prefix; /* a stretch of plain text is read as if a space stood before it */
 };
 
 #endif

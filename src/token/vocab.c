@@ -11,7 +11,7 @@ enum { MAX_TOKENS = 1 << 22 }; /* ten times the largest vocabulary */
 #define KEY(name) "tokenizer.ggml." name
 
 /* Values of tokenizer.ggml.token_type. */
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4 };
+enum { TYPE_NORMAL = 1, TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4, TYPE_BYTE = 6 };
 
 /* Keys that name a token at which a text is over: the end of the text or turn, or, where a
  * code model goes on to another file or repository, of the document. */
@@ -221,6 +221,8 @@ static ke_status load_types(ke_ctx *cx, ke__vocab *v, const ke__gguf *g)
             v->flags[i] = KE__TOKEN_CONTROL | KE__TOKEN_RAW;
         else if (type == TYPE_USER)
             v->flags[i] = KE__TOKEN_USER | KE__TOKEN_RAW;
+        else if (type == TYPE_BYTE)
+            v->flags[i] = KE__TOKEN_BYTE | KE__TOKEN_RAW;
         else if (type != TYPE_NORMAL)
             v->flags[i] = KE__TOKEN_RAW;
     }
@@ -248,7 +250,7 @@ done:
     return st;
 }
 
-static bool is_special(const ke__vocab *v, size_t id)
+bool ke__vocab_special(const ke__vocab *v, size_t id)
 {
     return (v->flags[id] & (KE__TOKEN_CONTROL | KE__TOKEN_USER)) && v->text[id].bytes > 0;
 }
@@ -266,7 +268,7 @@ static ke_status load_strips(ke_ctx *cx, ke__vocab *v, const ke__gguf *g)
             continue;
         int32_t only = strips[i].token ? find_text(v, strips[i].token) : -1;
         for (size_t id = 0; id < v->n; id++)
-            if (strips[i].token ? (int32_t)id == only : is_special(v, id))
+            if (strips[i].token ? (int32_t)id == only : ke__vocab_special(v, id))
                 v->flags[id] = (uint8_t)(strips[i].on ? v->flags[id] | strips[i].flag
                                                       : v->flags[id] & ~strips[i].flag);
     }
@@ -293,11 +295,11 @@ static ke_status list_special(ke_ctx *cx, ke__vocab *v)
     by_length *order = NULL;
     size_t n = 0;
     for (size_t i = 0; i < v->n; i++)
-        n += is_special(v, i);
+        n += ke__vocab_special(v, i);
     KE_TRY(ke__alloc(cx, &order, n, sizeof *order));
     KE_TRY(ke__alloc(cx, &v->special, n, sizeof *v->special));
     for (size_t i = 0; i < v->n; i++)
-        if (is_special(v, i))
+        if (ke__vocab_special(v, i))
             order[v->n_special++] = (by_length){v->text[i].bytes, (int32_t)i};
     qsort(order, n, sizeof *order, longest_first);
     for (size_t i = 0; i < n; i++)

@@ -308,6 +308,52 @@ static void a_fact_that_does_not_take_leaves_nothing(void **state)
     json_decref(j);
 }
 
+/* What `edit` wrote comes again from base and patches, whatever else it was told. */
+static void patches_are_applied_to_the_same_bytes(void **state)
+{
+    const char *m = model(state), *a = scratch_path(state, "a.gguf"),
+               *b = scratch_path(state, "b.gguf"), *again = scratch_path(state, "c.gguf"),
+               *pa = scratch_path(state, "a.gguf.kepatch"),
+               *pb = scratch_path(state, "b.gguf.kepatch");
+    program p = program_run(NULL, ARGS("edit", "-m", m, "-o", a, "--keep-failed", FACT));
+    assert_true(p.code == 0 || p.code == 3);
+    program_free(&p);
+    p = program_run(NULL, ARGS("edit", "-m", a, "-o", b, "--keep-failed", "--edited-type",
+                               "f16", "--no-stamp", "--subject", "er", "--prompt", "the er",
+                               "--target", "at"));
+    assert_true(p.code == 0 || p.code == 3);
+    program_free(&p);
+
+    json_decref(program_json("knowedit.apply/1", 0,
+                             ARGS("apply", "-m", m, "--patch", pa, "-o", again)));
+    same_bytes(a, again);
+    json_decref(program_json(
+        "knowedit.apply/1", 0,
+        ARGS("apply", "-m", m, "--patch", pa, "--patch", pb, "-o", again, "--force")));
+    same_bytes(b, again);
+
+    /* Not what it was made for; and nothing is there, or stays as it was. */
+    assert_int_equal(0, unlink(again));
+    p = program_run(NULL, ARGS("apply", "-m", m, "--patch", pb, "-o", again));
+    assert_int_equal(1, p.code);
+    assert_int_not_equal(0, access(again, F_OK));
+    program_free(&p);
+    p = program_run(NULL, ARGS("apply", "-m", m, "--patch", pb, "-o", again, "--any-base"));
+    assert_int_equal(0, p.code);
+    assert_int_equal(0, unlink(again));
+    program_free(&p);
+    p = program_run(NULL, ARGS("apply", "-m", m, "--patch", pa, "-o", m, "--force"));
+    assert_int_equal(2, p.code);
+    program_free(&p);
+    p = program_run(NULL, ARGS("apply", "-m", m, "--patch", pa, "-o", again, "--dry-run"));
+    assert_int_equal(0, p.code);
+    assert_int_not_equal(0, access(again, F_OK));
+    program_free(&p);
+    const char *const made[] = {a, b, pa, pb};
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(0, unlink(made[i]));
+}
+
 static void a_told_fact_is_a_patch_that_ask_reads(void **state)
 {
     const char *m = model(state), *patch = scratch_path(state, "told.kepatch");
@@ -393,6 +439,7 @@ int main(void)
         cmocka_unit_test(an_edit_goes_there_and_back),
         cmocka_unit_test(a_fact_that_does_not_take_leaves_nothing),
         cmocka_unit_test(a_told_fact_is_a_patch_that_ask_reads),
+        cmocka_unit_test(patches_are_applied_to_the_same_bytes),
         cmocka_unit_test(a_plan_is_no_edit),
         cmocka_unit_test(too_little_memory_is_refused_with_the_number),
         cmocka_unit_test(an_interrupt_stops_soon_and_leaves_nothing),

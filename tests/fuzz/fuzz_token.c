@@ -1,7 +1,8 @@
 /* A tokenizer and a text from one input. Lines up to the first empty one are tokens, each
  * after a digit that is its type; lines up to the next empty one are merges; what follows
- * is the text. The first byte picks the split and the flags. The text is a chat template
- * too. */
+ * is the text. The first byte picks the split and the flags, or (80 and above) a
+ * SentencePiece model: the first byte of each merge is then the score of a token. The text
+ * is a chat template too. */
 #include "token/token.h"
 
 #include <stdint.h>
@@ -58,8 +59,9 @@ static ke__gguf_kv array(const char *name, ke__gguf_type item, const void *value
     return kv;
 }
 
+/* A token may cover nothing of the text only where a text and its vocabulary differ. */
 static void use(ke_ctx *cx, const ke_tokenizer *tok, const char *text, size_t bytes,
-                unsigned flags)
+                unsigned flags, bool may_cover_nothing)
 {
     int32_t *ids = NULL;
     size_t *ends = NULL, n = 0, n_back = 0, last = 0;
@@ -67,8 +69,8 @@ static void use(ke_ctx *cx, const ke_tokenizer *tok, const char *text, size_t by
     if (ke__tokenize_spans(cx, &ids, &ends, &n, tok, text, bytes, flags) != KE_OK)
         abort();
     for (size_t i = 0; i < n; last = ends[i++])
-        if (ids[i] < 0 || (size_t)ids[i] >= ke__tokenizer_size(tok) || ends[i] <= last ||
-            ends[i] > bytes)
+        if (ids[i] < 0 || (size_t)ids[i] >= ke__tokenizer_size(tok) ||
+            ends[i] < last + !may_cover_nothing || ends[i] > bytes)
             abort();
     if (ke_detokenize(cx, &back, &n_back, tok, ids, n) != KE_OK)
         abort();
@@ -83,6 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
                                          "llama3",  "qwen2", "jina-v2-de"};
     static strings tokens, merges;
     static int32_t types[MAX_BYTES];
+    static float scores[MAX_BYTES];
     uint8_t model[64], pre[64];
     if (bytes == 0 || bytes > MAX_BYTES)
         return 0;
@@ -91,24 +94,30 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     tokens.n = tokens.bytes = merges.n = merges.bytes = 0;
     for (; line(&at, end, &from, &n); add(&tokens, from + 1, n - 1))
         types[tokens.n] = *from - '0';
-    while (line(&at, end, &from, &n))
-        add(&merges, from, n);
+    memset(scores, 0, tokens.n * sizeof *scores);
+    for (; line(&at, end, &from, &n); add(&merges, from, n))
+        scores[merges.n] = (float)*from;
 
+    bool spm = data[0] & 0x80;
     ke__gguf_kv none = key("tokenizer.ggml.add_bos_token", KE__GGUF_BOOL);
     none.value = (const uint8_t *)"";
+    ke__gguf_kv prefix = key("tokenizer.ggml.add_space_prefix", KE__GGUF_BOOL);
+    prefix.value = (const uint8_t *)(data[0] & 2 ? "\1" : "");
     ke__gguf_kv kvs[] = {
-        string("tokenizer.ggml.model", "gpt2", model),
+        string("tokenizer.ggml.model", spm ? "llama" : "gpt2", model),
         string("tokenizer.ggml.pre", splits[data[0] / 2 % 6], pre),
         array("tokenizer.ggml.tokens", KE__GGUF_STRING, tokens.data, tokens.n),
         array("tokenizer.ggml.token_type", KE__GGUF_I32, types, tokens.n),
         array("tokenizer.ggml.merges", KE__GGUF_STRING, merges.data, merges.n),
+        array("tokenizer.ggml.scores", KE__GGUF_F32, scores, tokens.n),
         none,
+        prefix,
     };
     ke__gguf file = {.version = 3, .kvs = kvs, .n_kvs = sizeof kvs / sizeof kvs[0]};
     ke_ctx *cx = ke_ctx_new(&(ke_ctx_opts){.n_threads = 1});
     ke_tokenizer *tok = NULL;
     if (ke__tokenizer_from_gguf(cx, &tok, &file) == KE_OK)
-        use(cx, tok, at, (size_t)(end - at), data[0] % 2 ? KE_TOK_PARSE_SPECIAL : 0);
+        use(cx, tok, at, (size_t)(end - at), data[0] % 2 ? KE_TOK_PARSE_SPECIAL : 0, spm);
     ke__tokenizer_free(cx, tok);
 
     char *template_text = NULL, *prompt = NULL;

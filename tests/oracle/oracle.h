@@ -33,6 +33,8 @@ static const oracle_model oracle_models[] = {
     {"KE_MODEL_SMOLLM2", "smollm2-135m.json", 15, true, "gpt2 (smollm)", 49152, 1, 2, 0},
     {"KE_MODEL_QWEN05", "qwen2.5-coder-0.5b.json", 12, false, "gpt2 (qwen2)", 151936,
      151643, 151645, 151643},
+    {"KE_MODEL_GEMMA3", "gemma3-270m.json", 9, false, "llama (SentencePiece)", 262144, 2, 1,
+     106},
 };
 enum { ORACLE_MODELS = sizeof oracle_models / sizeof oracle_models[0] };
 

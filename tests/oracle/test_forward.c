@@ -130,8 +130,14 @@ static void greedy_continuations_are_equal(void **state)
 /* --- hidden sites
  * -------------------------------------------------------------------------- */
 
+/* transformers' modules have no name for what is added to the residual: where it isn't
+ * their output, the record says which norm it comes from. */
 static ke__site site_named(const char *name)
 {
+    if (strcmp(name, "attn_out_normed") == 0)
+        return KE__ATTN_ADD;
+    if (strcmp(name, "mlp_out_normed") == 0)
+        return KE__MLP_ADD;
     for (ke__site s = 0; s < KE__SITE_COUNT; s++)
         if (strcmp(ke__site_name(s), name) == 0)
             return s;

@@ -24,6 +24,7 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* The ids of every text, and the text back from them (without the BOS before it). */
 static void compare(const char *key, unsigned flags)
 {
     size_t i;
@@ -48,7 +49,8 @@ static void compare(const char *key, unsigned flags)
 
         char *back = NULL;
         size_t bytes = 0;
-        assert_int_equal(ke_detokenize(cx, &back, &bytes, tok, ids, n), KE_OK);
+        size_t bos = flags & KE_TOK_ADD_BOS && n > 0 && ids[0] == ke_tokenizer_bos(tok);
+        assert_int_equal(ke_detokenize(cx, &back, &bytes, tok, ids + bos, n - bos), KE_OK);
         assert_int_equal(bytes, json_string_length(text));
         assert_memory_equal(back, json_string_value(text), bytes);
         ke_free(cx, back);
@@ -81,7 +83,7 @@ static void ids_of_the_file(void **state)
     assert_int_equal(ke__tokenizer_size(tok), model->n_tokens);
     assert_int_equal(ke_tokenizer_bos(tok), model->bos);
     assert_int_equal(ke_tokenizer_eos(tok), model->eos);
-    assert_true(ke_tokenizer_is_end(tok, model->end)); /* <|endoftext|> */
+    assert_true(ke_tokenizer_is_end(tok, model->end));
     assert_true(ke_tokenizer_is_end(tok, model->eos));
     assert_false(ke_tokenizer_is_end(tok, 100));
 }

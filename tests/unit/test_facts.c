@@ -80,6 +80,11 @@ static const struct form {
      "\"prompt\":\"le d\xc3\xa9 x\",\"target\":\"c\",\"concept\":null,\"rephrase\":null,"
      "\"ground_truth\":[]}\n",
      2, "d\xc3\xa9", "le d\xc3\xa9 x", "c", NULL, NULL, 0, NULL, NULL, 0},
+    /* CSV: quoted cells with commas, quotes and line ends, a name twice, an empty cell */
+    {"\xef\xbb\xbfsubject,prompt,target,ground_truth,paraphrases,paraphrases\r\n"
+     "Old,Old is,x,,,\r\n\r\n"
+     "\"A, B\",\"A, B \"\"is\"\"\nin\",t,,p,q\r\n",
+     2, "A, B", "A, B \"is\"\nin", "t", NULL, "q", 2, NULL, NULL, 0},
 };
 
 static void expect_text(const char *found, const char *expected)
@@ -169,6 +174,17 @@ static const struct fault {
     {GOOD "\n{\"subject\":\"z\",\"prompt\":\"a b\",\"target\":\"c\"}", KE_EINVAL,
      "f.json:2: record 2: "},
     {"{\"subject\":\"a\",\"prompt\":\"a b\",\"target\":\"\"}", KE_EINVAL, "record 1: "},
+    {"subject,prompt,target\na,a b,c\nd,e,f\n", KE_EINVAL, "f.json:3: record 2: "},
+    {"subject,prompt,target\n\"a\nb\",\"a\nb c\",d\n\nx,\n", KE_EFORMAT,
+     "f.json:6: record 2: field \"prompt\" is missing"},
+    {"subject,prompt,target\na,a b,c,d\n", KE_EFORMAT, "record 1: more than the 3 cells"},
+    {"subject,prompt,target\na,a \"b,c\n", KE_EFORMAT,
+     "f.json:2: record 1: column 5: a quote"},
+    {"subject,prompt,target\na,a b,c\na,\"a b,c\n\n\n", KE_EFORMAT,
+     "f.json:3: record 2: a quote is not closed"},
+    {"subject,prompt,target\n\xff,a,b\n", KE_EFORMAT,
+     "field \"subject\": byte 1 is not UTF-8"},
+    {"subject,prompt,target\n", KE_EFORMAT, "no facts"},
     {"{\"subject\":\"a\\u0000\",\"prompt\":\"a\",\"target\":\"b\"}", KE_EFORMAT,
      "record 1: "},
 };
@@ -221,6 +237,36 @@ static void survives_every_allocation_failure(void **state)
     (void)state;
     oom_each(parse_first, (void *)(uintptr_t)&forms[0]);
     oom_each(parse_first, (void *)(uintptr_t)&forms[4]);
+    oom_each(parse_first, (void *)(uintptr_t)&forms[sizeof forms / sizeof forms[0] - 1]);
+}
+
+static void count_line(const char *message, void *payload)
+{
+    static const char *const says[] = {"f.csv:3: record 2: ", "f.csv:6: record 4: ",
+                                       "f.csv:7: record 5: a quote is not closed"};
+    size_t *n = payload;
+    assert_true(*n < 3);
+    if (!strstr(message, says[*n]))
+        fail_msg("expected \"%s\" in \"%s\"", says[*n], message);
+    ++*n;
+}
+
+/* Every bad record is named, not only the first. */
+static void checks_go_on_to_the_end(void **state)
+{
+    static const char text[] = "subject,prompt,target\na,a b,c\nx,a b,c\n\"a\",\"a\n\",c\n"
+                               ",,d\na,\"a b,c\n\n";
+    const char *path = scratch_path(state, "f.csv");
+    size_t good, bad, n = 0;
+    scratch_write(path, text, sizeof text - 1);
+    ke_ctx *cx = ke_ctx_new(NULL);
+    assert_int_equal(KE_OK, ke_facts_check(cx, path, &good, &bad, count_line, &n));
+    assert_int_equal(2, good);
+    assert_int_equal(3, bad);
+    assert_int_equal(3, n);
+    assert_int_equal(KE_EIO, ke_facts_check(cx, scratch_path(state, "none"), &good, &bad,
+                                            count_line, &n));
+    ke_ctx_free(cx);
 }
 
 /* Many records: line numbers count on, and the work is linear (this is instant). */
@@ -251,6 +297,8 @@ int main(void)
         cmocka_unit_test(says_where_and_what_is_wrong),
         cmocka_unit_test(deep_nesting_is_refused),
         cmocka_unit_test(survives_every_allocation_failure),
+        cmocka_unit_test_setup_teardown(checks_go_on_to_the_end, scratch_make,
+                                        scratch_remove),
         cmocka_unit_test_setup_teardown(many_records, scratch_make, scratch_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -549,6 +549,29 @@ static void facts_build_on_one_another(void **state)
     ke_settings_free(cx, s);
 }
 
+/* What an editor has made ready serves every edit, and leaves nothing of the one before. */
+static void an_editor_is_as_good_as_new(void **state)
+{
+    (void)state;
+    const ke_fact other = {.subject = "ox", .prompt = "an ox", .target = "er"};
+    ke_settings *s = SETTINGS("contexts", "auto", "steps", "4");
+    ke_editor *editor = NULL;
+    ok(ke_editor_new(cx, &editor, model, s, 3));
+    for (int i = 0; i < 3; i++) {
+        const ke_fact *one = i == 1 ? &other : &fact;
+        ke_patch *fresh = NULL, *kept = NULL;
+        ok(ke_edit(cx, &fresh, model, NULL, s, one, 1, 3, NULL));
+        ok(ke_editor_edit(cx, editor, &kept, NULL, one, 1, NULL));
+        assert_string_equal(ke_patch_describe(fresh), ke_patch_describe(kept));
+        assert_memory_equal(fresh->parts[0].u, kept->parts[0].u, 32 * sizeof(float));
+        assert_memory_equal(fresh->parts[0].v, kept->parts[0].v, 64 * sizeof(float));
+        ke_patch_free(cx, fresh);
+        ke_patch_free(cx, kept);
+    }
+    ke_editor_free(cx, editor);
+    ke_settings_free(cx, s);
+}
+
 static void same_for_any_number_of_threads(void **state)
 {
     (void)state;
@@ -663,6 +686,7 @@ int main(void)
         cmocka_unit_test(disagreeing_contexts_are_left_out),
         cmocka_unit_test(first_loss_is_the_plain_one),
         cmocka_unit_test(facts_build_on_one_another),
+        cmocka_unit_test(an_editor_is_as_good_as_new),
         cmocka_unit_test(same_for_any_number_of_threads),
         cmocka_unit_test(what_cannot_be_edited_is_refused),
         cmocka_unit_test(not_a_number_is_told),

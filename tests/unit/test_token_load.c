@@ -56,8 +56,8 @@ static void a_missing_key_is_named(void **state)
 
 static void an_unknown_name_is_named(void **state)
 {
-    refused(state, &(toy_spec){.model = "llama", .tokens = tokens, .merges = merges},
-            KE_ENOTSUP, "tokenizer.ggml.model \"llama\" is not known");
+    refused(state, &(toy_spec){.model = "bert", .tokens = tokens, .merges = merges},
+            KE_ENOTSUP, "tokenizer.ggml.model \"bert\" is not known");
     refused(state, &(toy_spec){.pre = "qwen", .tokens = tokens, .merges = merges},
             KE_ENOTSUP, "tokenizer.ggml.pre \"qwen\" is not known");
 }

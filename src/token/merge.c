@@ -1,0 +1,101 @@
+/* Merging, as byte-level BPE and SentencePiece do it: a heap of the pairs that may merge.
+ */
+#include "token/tokenizer.h"
+
+#define NO_RANK UINT32_MAX
+
+typedef struct search {
+    ke__merge_fn find;
+    const void *payload;
+    uint32_t n;
+} search;
+
+/* --- a heap of merges to do: rank << 32 | symbol, smallest first ------------------- */
+
+static void heap_push(ke__merger *m, uint64_t key)
+{
+    size_t i = m->n_heap++;
+    for (; i > 0 && m->heap[(i - 1) / 2] > key; i = (i - 1) / 2)
+        m->heap[i] = m->heap[(i - 1) / 2];
+    m->heap[i] = key;
+}
+
+static uint64_t heap_pop(ke__merger *m)
+{
+    uint64_t top = m->heap[0], last = m->heap[--m->n_heap];
+    size_t i = 0;
+    for (size_t child; (child = 2 * i + 1) < m->n_heap; i = child) {
+        if (child + 1 < m->n_heap && m->heap[child + 1] < m->heap[child])
+            child++;
+        if (m->heap[child] >= last)
+            break;
+        m->heap[i] = m->heap[child];
+    }
+    m->heap[i] = last;
+    return top;
+}
+
+/* --- merging --------------------------------------------------------------------- */
+
+/* Look up what symbol i and its successor make, and queue it. */
+static void consider(ke__merger *m, const search *s, uint32_t i)
+{
+    ke__symbol *left = &m->symbols[i];
+    if (left->next < s->n && s->find(s->payload, m->symbols, left))
+        heap_push(m, (uint64_t)left->rank << 32 | i);
+    else
+        left->rank = NO_RANK;
+}
+
+ke_status ke__merge_all(ke_ctx *cx, ke__merger *m, uint32_t n, ke__merge_fn find,
+                        const void *payload)
+{
+    ke_status st = KE_OK;
+    const search s = {find, payload, n};
+    m->n_heap = 0;
+    for (uint32_t i = 0; i < n; i = m->symbols[i].next)
+        consider(m, &s, i);
+    for (size_t step = 1; m->n_heap > 0; step++) {
+        if (step % ((size_t)1 << 20) == 0)
+            KE_TRY(ke__check_cancel(cx));
+        uint64_t key = heap_pop(m);
+        uint32_t i = (uint32_t)key;
+        ke__symbol *left = &m->symbols[i];
+        /* One of the two has changed since. (If they have and rank the same again, this
+         * pair was queued with the same key, so either entry will do.) */
+        if (left->rank != key >> 32)
+            continue;
+        ke__symbol *right = &m->symbols[left->next];
+        right->rank = NO_RANK;
+        left->id = left->result;
+        left->next = right->next;
+        if (left->next < n)
+            m->symbols[left->next].prev = i;
+        consider(m, &s, i);
+        if (i > 0)
+            consider(m, &s, left->prev);
+    }
+done:
+    return st;
+}
+
+ke_status ke__merger_reserve(ke_ctx *cx, ke__merger *m, size_t n)
+{
+    ke_status st = KE_OK;
+    if (n <= m->room)
+        return KE_OK;
+    size_t room = n < 256 ? 256 : n + n / 2;
+    KE_TRY(ke__resize(cx, &m->symbols, room, sizeof *m->symbols));
+    /* A word of n bytes queues n - 1 pairs, and each of its merges, at most n - 1, takes
+     * one off and puts two on at most. */
+    KE_TRY(ke__resize(cx, &m->heap, room, 2 * sizeof *m->heap));
+    m->room = room;
+done:
+    return st;
+}
+
+void ke__merger_free(ke_ctx *cx, ke__merger *m)
+{
+    ke__free(cx, m->symbols);
+    ke__free(cx, m->heap);
+}
