@@ -41,14 +41,6 @@ uint32_t ke__rome_layer(uint32_t n_layers)
     return (n_layers + 3) / 6; /* a sixth of the depth, to the nearest */
 }
 
-static double dot(const float *a, const float *b, size_t n)
-{
-    double sum = 0.0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)a[i] * (double)b[i];
-    return sum;
-}
-
 ke_status ke__rome_direction(ke_ctx *cx, float *u, double *agreement, const ke__rome_in *in)
 {
     ke_status st = KE_OK;
@@ -63,7 +55,7 @@ ke_status ke__rome_direction(ke_ctx *cx, float *u, double *agreement, const ke__
     norm = sqrt(norm);
     for (size_t i = 0; i < in->f; i++)
         u[i] = (float)(x[i] / norm);
-    *agreement = dot(in->key, u, in->f) / dot(in->key_mean, u, in->f);
+    *agreement = ke__dot(in->key, u, in->f) / ke__dot(in->key_mean, u, in->f);
     if (!isfinite(*agreement))
         st = ke__fail(
             cx, KE_ENUMERIC, "key",
@@ -77,7 +69,7 @@ done:
 
 ke_status ke__rome_residual(ke_ctx *cx, float *r, const float *u, const ke__rome_in *in)
 {
-    double along = dot(in->key, u, in->f);
+    double along = ke__dot(in->key, u, in->f);
     if (along == 0.0)
         return ke__fail(
             cx, KE_ENUMERIC, "key",

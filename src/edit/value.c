@@ -101,7 +101,7 @@ done:
     return st;
 }
 
-static double dot(const float *a, const float *b, size_t n)
+double ke__dot(const float *a, const float *b, size_t n)
 {
     double sum = 0.0;
     for (size_t i = 0; i < n; i++)
@@ -115,7 +115,7 @@ static void set_scales(ke__value *v, size_t at, size_t n, const float *keys)
     size_t f = v->in.model->info.d_ffn;
     for (size_t i = 0; i < n; i++)
         v->scale[at + i] =
-            (float)(dot(keys + i * f, v->in.u, f) / dot(v->in.key, v->in.u, f));
+            (float)(ke__dot(keys + i * f, v->in.u, f) / ke__dot(v->in.key, v->in.u, f));
 }
 
 /* Rows [first, end) from their first token, before any change. */

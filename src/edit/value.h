@@ -52,5 +52,6 @@ void ke__delta_clamp(float *delta, size_t n, double limit);
 /* weight * |delta| / |v0|^2: the norm, over the square. */
 double ke__delta_decay(double weight, double delta_norm, double start_norm);
 double ke__norm2(const float *x, size_t n);
+double ke__dot(const float *a, const float *b, size_t n); /* summed in f64 */
 
 #endif
