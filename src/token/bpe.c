@@ -119,8 +119,9 @@ done:
 }
 
 /* The bytes that `text` spells, at `out`; a character outside the alphabet is kept. */
-static size_t unspell(char *out, const bpe *b, ke__gguf_str text)
+static size_t unspell(char *out, const void *model, ke__gguf_str text)
 {
+    const bpe *b = model;
     size_t n = 0;
     for (uint64_t i = 0; i < text.bytes; i++) {
         uint8_t c = (uint8_t)text.data[i];
@@ -135,27 +136,6 @@ static size_t unspell(char *out, const bpe *b, ke__gguf_str text)
         i += known && code >= 0x80;
     }
     return n;
-}
-
-static ke_status load_pieces(ke_ctx *cx, bpe *b, ke_tokenizer *tok)
-{
-    ke_status st = KE_OK;
-    const ke__vocab *v = &tok->vocab;
-    size_t room = 0; /* no overflow: all the strings lie in one file */
-    for (size_t i = 0; i < v->n; i++)
-        room += v->text[i].bytes;
-    KE_TRY(ke__alloc(cx, &b->pieces, room, 1));
-    KE_TRY(ke__alloc(cx, &tok->piece, v->n, sizeof *tok->piece));
-    char *out = b->pieces;
-    for (size_t i = 0; i < v->n; i++) {
-        tok->piece[i] = v->text[i];
-        if (v->flags[i] & KE__TOKEN_RAW)
-            continue;
-        tok->piece[i] = (ke__gguf_str){out, unspell(out, b, v->text[i])};
-        out += tok->piece[i].bytes;
-    }
-done:
-    return st;
 }
 
 static ke_status load(ke_ctx *cx, ke_tokenizer *tok, const ke__gguf *g)
@@ -183,7 +163,7 @@ static ke_status load(ke_ctx *cx, ke_tokenizer *tok, const ke__gguf *g)
     fill_alphabet(b);
     find_bytes(b, &tok->vocab);
     KE_TRY(load_merges(cx, b, &tok->vocab, g));
-    KE_TRY(load_pieces(cx, b, tok));
+    KE_TRY(ke__pieces_load(cx, tok, &b->pieces, unspell, b));
     KE_TRY(ke__splitter_new(cx, &b->splitter, split));
 done:
     return st;

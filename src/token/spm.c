@@ -66,8 +66,9 @@ done:
 }
 
 /* `text` with its spaces as they were, at `out`. */
-static size_t unescape(char *out, ke__gguf_str text)
+static size_t unescape(char *out, const void *model, ke__gguf_str text)
 {
+    (void)model;
     size_t n = 0;
     for (uint64_t i = 0; i < text.bytes;) {
         bool space =
@@ -76,27 +77,6 @@ static size_t unescape(char *out, ke__gguf_str text)
         i += space ? SPACE_BYTES : 1;
     }
     return n;
-}
-
-static ke_status load_pieces(ke_ctx *cx, spm *s, ke_tokenizer *tok)
-{
-    ke_status st = KE_OK;
-    const ke__vocab *v = &tok->vocab;
-    size_t room = 0; /* no overflow: all the strings lie in one file */
-    for (size_t i = 0; i < v->n; i++)
-        room += v->text[i].bytes;
-    KE_TRY(ke__alloc(cx, &s->pieces, room, 1));
-    KE_TRY(ke__alloc(cx, &tok->piece, v->n, sizeof *tok->piece));
-    char *out = s->pieces;
-    for (size_t i = 0; i < v->n; i++) {
-        tok->piece[i] = v->text[i];
-        if (v->flags[i] & KE__TOKEN_RAW)
-            continue;
-        tok->piece[i] = (ke__gguf_str){out, unescape(out, v->text[i])};
-        out += tok->piece[i].bytes;
-    }
-done:
-    return st;
 }
 
 static void find_bytes(spm *s, ke_tokenizer *tok)
@@ -125,7 +105,7 @@ static ke_status load(ke_ctx *cx, ke_tokenizer *tok, const ke__gguf *g)
     KE_TRY(
         ke__vocab_id(cx, &tok->vocab, g, "tokenizer.ggml.unknown_token_id", &s->unknown));
     KE_TRY(load_ranks(cx, s, tok->vocab.n, g));
-    KE_TRY(load_pieces(cx, s, tok));
+    KE_TRY(ke__pieces_load(cx, tok, &s->pieces, unescape, s));
     find_bytes(s, tok);
 done:
     return st;

@@ -311,3 +311,25 @@ done:
     ke__free(cx, t.data);
     return st;
 }
+
+ke_status ke__pieces_load(ke_ctx *cx, ke_tokenizer *tok, char **pieces, ke__piece_fn *read,
+                          const void *model)
+{
+    ke_status st = KE_OK;
+    const ke__vocab *v = &tok->vocab;
+    size_t room = 0; /* no overflow: all the strings lie in one file */
+    for (size_t i = 0; i < v->n; i++)
+        room += v->text[i].bytes;
+    KE_TRY(ke__alloc(cx, pieces, room, 1));
+    KE_TRY(ke__alloc(cx, &tok->piece, v->n, sizeof *tok->piece));
+    char *out = *pieces;
+    for (size_t i = 0; i < v->n; i++) {
+        tok->piece[i] = v->text[i];
+        if (v->flags[i] & KE__TOKEN_RAW)
+            continue;
+        tok->piece[i] = (ke__gguf_str){out, read(out, model, v->text[i])};
+        out += tok->piece[i].bytes;
+    }
+done:
+    return st;
+}

@@ -151,4 +151,11 @@ struct ke_tokenizer {
     bool space_prefix; /* a stretch of plain text is read as if a space stood before it */
 };
 
+/* tok->piece: the bytes that each token stands for, as `read` (which returns how many, at
+ * most text's) puts them at `out`; those of RAW tokens are their text. *pieces owns them.
+ */
+typedef size_t ke__piece_fn(char *out, const void *model, ke__gguf_str text);
+KE_MUST_CHECK ke_status ke__pieces_load(ke_ctx *cx, ke_tokenizer *tok, char **pieces,
+                                        ke__piece_fn *read, const void *model);
+
 #endif
