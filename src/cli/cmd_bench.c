@@ -89,6 +89,15 @@ static const char *value_for(const char *text, const char *method)
     return strlen(method) == n && strncmp(method, text, n) == 0 ? text + n + 1 : NULL;
 }
 
+/* Whether value_for() finds a method's name before the value. */
+static bool is_named(const char *text)
+{
+    for (size_t i = 0; i < ke_method_count(); i++)
+        if (value_for(text, ke_method_name(i)) != text)
+            return true;
+    return false;
+}
+
 /* Give one option's value to the methods that it is for. */
 static ke_status set_one(ke__cli *c, ke_settings **methods, size_t n, const char *name,
                          const char *text)
@@ -150,9 +159,12 @@ static ke_status make_methods(ke__cli *c, const bench_options *o, const parts *n
     }
     if (o->preset != NULL)
         KE_TRY(set_preset(c, methods, *n, o->preset));
-    for (size_t i = 0; i < o->n_settings; i++)
-        for (char **v = o->setting_values[i]; v != NULL && *v != NULL; v++)
-            KE_TRY(set_one(c, methods, *n, o->setting_table[i].longName, *v));
+    /* What is said of one method outweighs what is said of all, in whatever order. */
+    for (int named = 0; named < 2; named++)
+        for (size_t i = 0; i < o->n_settings; i++)
+            for (char **v = o->setting_values[i]; v != NULL && *v != NULL; v++)
+                if (is_named(*v) == (named == 1))
+                    KE_TRY(set_one(c, methods, *n, o->setting_table[i].longName, *v));
 done:
     return st;
 }
@@ -171,7 +183,7 @@ static ke_status read_faults(ke__cli *c, const bench_options *o, ke_bench_job *j
         bool shift = strcmp(faults.items[i], "shift") == 0;
         if (!shift && strcmp(faults.items[i], "boundary") != 0) {
             st = ke__opt_refuse(c, "--without",
-                                "--without %s: expected boundary, shift or both",
+                                "--without %s: expected boundary, shift or boundary,shift",
                                 o->without);
             goto done;
         }
@@ -215,7 +227,8 @@ static ke_status read_words(ke__cli *c, const bench_options *o, ke_bench_job *jo
         bool end = strcmp(at.items[i], "end") == 0;
         if (!end && strcmp(at.items[i], "each") != 0) {
             st = ke__opt_refuse(c, "--score-at",
-                                "--score-at %s: expected each, end or both", o->score_at);
+                                "--score-at %s: expected each, end or each,end",
+                                o->score_at);
             goto done;
         }
         job->score_at |= end ? KE_SCORE_END : KE_SCORE_EACH;
@@ -302,12 +315,16 @@ static ke_status run(ke__cli *c)
 {
     ke_status st = KE_OK;
     bench_options o = {0};
+    char method_help[256] = "none (the unedited model)";
+    for (size_t i = 0; i < ke_method_count(); i++) {
+        size_t at = strlen(method_help);
+        snprintf(method_help + at, sizeof method_help - at, ", %s", ke_method_name(i));
+    }
     fill_setting_table(&o);
     const struct poptOption options[] = {
         {"model", 'm', POPT_ARG_STRING, &o.model, 0,
          "model file, or a fetched model's name", "MODEL"},
-        {"method", 0, POPT_ARG_STRING, &o.methods, 0,
-         "editing methods; none is the unedited model", "M[,M...]"},
+        {"method", 0, POPT_ARG_STRING, &o.methods, 0, method_help, "M[,M...]"},
         {"data", 0, POPT_ARG_STRING, &o.data, 0, "data files", "FILE[,FILE...]"},
         {"set", 0, POPT_ARG_STRING, &o.set, 0,
          "what set the files are of (recognised from their content)", "NAME"},
@@ -321,7 +338,7 @@ static ke_status run(ke__cli *c)
         {"mode", 0, POPT_ARG_STRING, &o.mode, 0,
          "single: each edit from the model; sequential: edits pile up (single)", "NAME"},
         {"score-at", 0, POPT_ARG_STRING, &o.score_at, 0,
-         "in a sequence: after each edit, at its end, or both (each)", "each,end"},
+         "in a sequence: each (after its own edit), end, or each,end (each)", "WHEN"},
         {"no-fluency", 0, POPT_ARG_NONE, &o.no_fluency, 0, "draw no texts for fluency",
          NULL},
         {"chat", 0, POPT_ARG_NONE, &o.chat, 0,

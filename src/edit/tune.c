@@ -303,6 +303,11 @@ static ke_status train(ke_ctx *cx, struct work *w, const struct state *s,
         KE_TRY(ke__progress(cx, "training", step, steps));
         KE_TRY(read_loss(cx, w, s, &loss));
         trace->loss[trace->n_loss++] = loss;
+        if (!isfinite(loss)) { /* the constraint would make numbers of what is none */
+            st = ke__fail(cx, KE_ENUMERIC, "loss",
+                          "the loss at step %zu is not finite: lower --lr", step + 1);
+            goto done;
+        }
         if (loss < stop)
             break;
         KE_TRY(ke__pass_backward(cx, s->pass, w->wants, w->n, NULL, 0));

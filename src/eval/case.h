@@ -107,6 +107,8 @@ typedef struct ke__set {
     const char *type;       /* the survey's word for the knowledge; "" */
     size_t n_train, n_test; /* records as the survey counts them; 0: not in it */
     ke__case_kind kind;
+    uint64_t stream;  /* of the random numbers for its texts, apart from other sets'; never
+                         changed, so that runs repeat whatever files are given with it */
     bool portability; /* the survey's table has that column for this set */
     /* Keys of the arrays of a file that is one object, for source->records and ->beside,
      * the first that the file has counts; all NULL: the file is an array or lines. */

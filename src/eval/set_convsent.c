@@ -154,6 +154,7 @@ const ke__set ke__set_convsent = {
     .n_train = 14390,
     .n_test = 800,
     .kind = KE__CASE_CONVSENT,
+    .stream = 3,
     .recognise = recognise,
     .read = read,
 };

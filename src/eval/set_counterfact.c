@@ -92,6 +92,7 @@ static ke_status read(ke_ctx *cx, ke__case *out, const ke__source *source, size_
 
     KE_TRY(ke__fact_read_edit(cx, &fact, record, r.at, box));
     ke__take_fact(out, &fact);
+    KE_TRY(ke__read_targets(&r, out, rewrite ? rewrite : record));
     old = ke__fact_old(rewrite ? rewrite : record, &field);
     if (old)
         KE_TRY(ke__read_old(&r, out, field, old));
@@ -110,6 +111,7 @@ const ke__set ke__set_counterfact = {
     .task = "modification",
     .type = "counterfact",
     .kind = KE__CASE_COUNTERFACT,
+    .stream = 6,
     .recognise = recognise,
     .read = read,
 };

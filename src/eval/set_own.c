@@ -84,6 +84,7 @@ const ke__set ke__set_own = {
     .task = "",
     .type = "",
     .kind = KE__CASE_FACT,
+    .stream = 7,
     .portability = true,
     .recognise = recognise,
     .read = read,

@@ -63,6 +63,8 @@ static ke_status read_answers(ke__reader *r, ke__case *out, const json_t *record
                                out->n_old ? "target_new" : "ground_truth");
     out->fact.old_answer = out->old_answers[0].names[0];
     out->fact.target = target.old_answers[0].names[0];
+    out->targets = target.old_answers;
+    out->n_targets = target.n_old;
 done:
     return st;
 }
@@ -147,6 +149,7 @@ const ke__set ke__set_sanitation = {
     .n_train = 80,
     .n_test = 80,
     .kind = KE__CASE_SANITATION,
+    .stream = 4,
     .records = {"success", "K_F"},
     .beside = {"locality", "K_R"},
     .recognise = recognise,

@@ -26,6 +26,7 @@ const ke__set ke__set_wiki_counterfact = {
     .n_train = 1455,
     .n_test = 885,
     .kind = KE__CASE_FACT,
+    .stream = 2,
     .portability = true,
     .recognise = recognise,
     .read = read,

@@ -23,6 +23,7 @@ const ke__set ke__set_wiki_recent = {
     .n_train = 570,
     .n_test = 1266,
     .kind = KE__CASE_FACT,
+    .stream = 0,
     .portability = true,
     .recognise = recognise,
     .read = read,

@@ -23,6 +23,7 @@ const ke__set ke__set_wikibio = {
     .n_train = 592,
     .n_test = 1392,
     .kind = KE__CASE_FACT,
+    .stream = 5,
     .recognise = recognise,
     .read = read,
 };

@@ -26,6 +26,7 @@ const ke__set ke__set_zsre = {
     .n_train = 10000,
     .n_test = 1301,
     .kind = KE__CASE_FACT,
+    .stream = 1,
     .portability = true,
     .recognise = recognise,
     .read = read,

@@ -116,6 +116,11 @@ static ke_status measure_all(ke_ctx *cx, ke__bench *b)
 done:
     if (b->progress)
         cx->opts.progress = b->progress;
+    if (st == KE_ECANCELED && b->store)
+        st = ke__fail(
+            cx, st, b->job->output_path,
+            "interrupted; %zu measurements are in %.120s, the same command goes on",
+            b->summary->n_rows, b->job->output_path);
     return st;
 }
 

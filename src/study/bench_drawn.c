@@ -32,10 +32,11 @@ static void choose(ke__drawn *d, const ke__case *c, const ke__item *items, size_
             d->prompts[d->n++] = items[i].prompt;
 }
 
-/* The same seed for every method, and for a case wherever a run begins. */
+/* The same seed for every method, and for a case wherever a run begins and whatever other
+ * files it has. */
 static uint64_t seed_of(const ke__bench *b, const ke__case *c)
 {
-    ke__rng rng = {b->job->seed ^ (uint64_t)c->file << 40 ^ (uint64_t)c->index};
+    ke__rng rng = {b->job->seed ^ ke__set_find(c->set)->stream << 40 ^ (uint64_t)c->index};
     return ke__rng_next(&rng);
 }
 

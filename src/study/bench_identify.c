@@ -189,8 +189,8 @@ static ke_status check_same(ke_ctx *cx, const ke__bench *b, const identity *id, 
     }
     if (d.n_different > 0)
         st = ke__fail(cx, KE_EMISMATCH, b->job->output_path,
-                      "%.120s is of another run: %s%s", b->job->output_path, d.text,
-                      d.n_different > 3 ? "; and more" : "");
+                      "%.120s is of another run: %s%s; name another file",
+                      b->job->output_path, d.text, d.n_different > 3 ? "; and more" : "");
 done:
     return st;
 }

@@ -51,7 +51,11 @@ done:
 ke_status ke__pile_push(ke_ctx *cx, ke__pile *p, ke_patch *patch, bool fold_it)
 {
     ke_status st = KE_OK;
-    KE_TRY(ke_stack_push(cx, p->stack, patch));
+    st = ke_stack_push(cx, p->stack, patch);
+    if (st != KE_OK) {
+        ke_patch_free(cx, patch);
+        return st;
+    }
     /* Once something else lies on the stack, the order has to be kept. */
     if (fold_it && p->n == 0 && foldable(patch)) {
         KE_TRY(fold(cx, p));

@@ -13,6 +13,8 @@ typedef struct visit {
     ke__item *items; /* [n]; NULL: not begun */
     size_t n;
     ke__said before;
+    double seconds; /* that hearing it took, in whatever run it was */
+    char *error;    /* why the case can't be asked at all, or NULL */
 } visit;
 
 /* What an edit came to. */
@@ -27,6 +29,7 @@ static void visit_end(ke_ctx *cx, visit *v)
 {
     ke__said_free(cx, &v->before);
     ke__free(cx, v->items);
+    ke__free(cx, v->error);
     *v = (visit){0};
 }
 
@@ -43,16 +46,22 @@ static ke_status hear_before(ke_ctx *cx, ke__bench *b, visit *v)
     char *text = NULL;
     const ke__case *c = v->c;
 
-    KE_TRY(ke__store_before(cx, b->store, c->file, c->index, &text));
+    KE_TRY(ke__store_before(cx, b->store, c->file, c->index, &text, &v->seconds));
     if (text) {
         KE_TRY(ke__said_parse(cx, &v->before, text, v->n));
         goto done;
     }
     double begun = ke__now();
-    KE_TRY(ke__said_ask(cx, &v->before, b, c, v->items, v->n, NULL));
+    st = ke__said_ask(cx, &v->before, b, c, v->items, v->n, NULL);
+    if (st == KE_EINVAL) { /* a prompt that is too long: of this case, not of the run */
+        st = ke__strdup(cx, &v->error, ke_ctx_message(cx));
+        goto done;
+    }
+    KE_TRY(st);
+    v->seconds = ke__now() - begun;
     KE_TRY(ke__said_write(cx, &text, &v->before));
     KE_TRY(ke__store_begin(cx, b->store));
-    KE_TRY(ke__store_put_before(cx, b->store, c->file, c->index, text, ke__now() - begun));
+    KE_TRY(ke__store_put_before(cx, b->store, c->file, c->index, text, v->seconds));
     KE_TRY(ke__store_commit(cx, b->store));
 done:
     ke__free(cx, text);
@@ -81,11 +90,6 @@ static bool is_finding(ke_status st)
     return st == KE_ENUMERIC || st == KE_ENOTSUP || st == KE_EINVAL;
 }
 
-static ke_status take_error(ke_ctx *cx, outcome *o)
-{
-    return ke__strdup(cx, &o->error, ke_ctx_message(cx));
-}
-
 /* One attempt at the settings as they are: a benchmark measures a method, not a ladder. */
 static ke_status edit(ke_ctx *cx, ke__bench *b, ke__bench_method *m, const ke__case *c,
                       ke__pile *pile, outcome *o)
@@ -104,7 +108,7 @@ static ke_status edit(ke_ctx *cx, ke__bench *b, ke__bench_method *m, const ke__c
     o->seconds = ke__now() - begun - o->trace.stats_seconds;
     ke__bench_leave(b, begun);
     if (is_finding(st))
-        return take_error(cx, o);
+        return ke__strdup(cx, &o->error, ke_ctx_message(cx));
     if (st != KE_OK)
         return st;
     o->edited = true;
@@ -201,31 +205,36 @@ static ke_status measure(ke_ctx *cx, ke__bench *b, ke__bench_method *m, visit *v
     ke_status st = KE_OK;
     ke__said after = {0};
     ke__drawn drawn = {0};
+    char *unasked = NULL; /* why the edited model can't be asked: of this scoring alone */
+    const char *error = o->error ? o->error : v->error;
     double begun = ke__now(), success[2];
 
-    if (!o->error) {
+    if (!error) {
         st = ask_after(cx, b, v, m->settings ? stack : NULL, &after, &drawn);
         if (is_finding(st))
-            st = take_error(cx, o);
+            st = ke__strdup(cx, &unasked, ke_ctx_message(cx));
         if (st != KE_OK)
             goto done;
+        error = unasked;
     }
     const ke__trial trial = {
         v->c,           v->items, v->n, &v->before, m->settings ? &after : &v->before,
         b->job->without};
     const ke__row_in in = {.trial = &trial,
-                           .drawn = o->error || b->job->no_fluency ? NULL : &drawn,
+                           .drawn = error || b->job->no_fluency ? NULL : &drawn,
                            .trace = o->edited ? &o->trace : NULL,
                            .file = b->file_names[v->c->file],
                            .method = m->name,
                            .mode = b->job->sequential ? "sequential" : "single",
                            .at = at,
-                           .error = o->error,
+                           .error = error,
                            .seconds_edit = o->seconds,
-                           .seconds_evaluate = ke__now() - begun};
+                           .seconds_evaluate =
+                               ke__now() - begun + (m->settings ? 0.0 : v->seconds)};
     KE_TRY(put_rows(cx, b, m, &in, success));
     KE_TRY(say_measured(cx, b, m, &in, success));
 done:
+    ke__free(cx, unasked);
     ke__drawn_free(cx, &drawn);
     ke__said_free(cx, &after);
     return st;
@@ -263,7 +272,8 @@ static ke_status single_case(ke_ctx *cx, ke__bench *b, ke__bench_method *m, visi
     if (!done) {
         KE_TRY(visit_begin(cx, b, v, c));
         KE_TRY(ke__pile_new(cx, &pile, b->model));
-        KE_TRY(edit(cx, b, m, c, &pile, &o));
+        if (!v->error)
+            KE_TRY(edit(cx, b, m, c, &pile, &o));
         KE_TRY(measure(cx, b, m, v, pile.stack, &o, "each"));
     }
     KE_TRY(step(cx, b, done));

@@ -418,18 +418,24 @@ ke_status ke__store_file(ke_ctx *cx, ke__store *s, size_t file, char **name)
     return take_text(cx, s, stmt, name);
 }
 
-ke_status ke__store_before(ke_ctx *cx, ke__store *s, size_t file, size_t index, char **body)
+ke_status ke__store_before(ke_ctx *cx, ke__store *s, size_t file, size_t index, char **body,
+                           double *seconds)
 {
+    ke_status st = KE_OK;
     sqlite3_stmt *stmt = NULL;
+    bool more = false;
     *body = NULL;
-    ke_status st =
-        ask(cx, s, &stmt, "SELECT body FROM before WHERE file = ? AND record = ?", "ii",
-            file, index);
-    if (st != KE_OK) {
-        sqlite3_finalize(stmt);
-        return st;
-    }
-    return take_text(cx, s, stmt, body);
+    *seconds = 0.0;
+    KE_TRY(ask(cx, s, &stmt,
+               "SELECT body, seconds FROM before WHERE file = ? AND record = ?", "ii", file,
+               index));
+    KE_TRY(next(cx, s, stmt, &more));
+    if (more && text_at(stmt, 0))
+        KE_TRY(ke__strdup(cx, body, text_at(stmt, 0)));
+    *seconds = more ? sqlite3_column_double(stmt, 1) : 0.0;
+done:
+    sqlite3_finalize(stmt);
+    return st;
 }
 
 ke_status ke__store_count(ke_ctx *cx, ke__store *s, size_t file, size_t index,

@@ -79,9 +79,10 @@ KE_MUST_CHECK ke_status ke__store_put_row(
 
 /* Name of a file as the run first had it; the caller's. NULL if it is not there yet. */
 KE_MUST_CHECK ke_status ke__store_file(ke_ctx *cx, ke__store *s, size_t file, char **name);
-/* The text put by ke__store_put_before(), the caller's; NULL if there is none. */
+/* What was put by ke__store_put_before(): the text, the caller's (NULL if there is none),
+ * and the seconds. */
 KE_MUST_CHECK ke_status ke__store_before(ke_ctx *cx, ke__store *s, size_t file,
-                                         size_t index, char **body);
+                                         size_t index, char **body, double *seconds);
 /* Rows of a case that a method has at `at`, of whatever protocol. */
 KE_MUST_CHECK ke_status ke__store_count(ke_ctx *cx, ke__store *s, size_t file, size_t index,
                                         const char *method, const char *at, size_t *n);

@@ -18,25 +18,60 @@ static bool is_harmless(const char *name)
     for (size_t i = 0; shown[i]; i++)
         if (strcmp(shown[i], name) == 0)
             return true;
-    return strncmp(name, "data ", 5) == 0 || strchr(name, '.');
+    return strncmp(name, "data ", 5) == 0;
 }
 
-/* The names of settings in which a run differs from the first one. */
+/* Whether a run after `run` has another value. A setting of a method, "rome.layer", counts
+ * only where both runs have the method. */
+static bool differs(const ke__table *t, size_t run, const ke__table_setting *s)
+{
+    const char *absent = strchr(s->name, '.') ? s->value : "";
+    for (size_t i = run + 1; i < t->n_runs; i++)
+        if (strcmp(ke__table_setting_of(&t->runs[i], s->name, absent), s->value) != 0)
+            return true;
+    return false;
+}
+
+/* The names of settings in which runs differ. */
 static ke_status compare_runs(ke_ctx *cx, const ke__table *t, ke__text *names)
 {
     ke_status st = KE_OK;
-    const ke__table_run *first = &t->runs[0];
-    for (size_t k = 0; k < first->n_settings; k++) {
-        const ke__table_setting *s = &first->settings[k];
-        bool same = is_harmless(s->name);
-        for (size_t i = 1; !same && i < t->n_runs; i++)
-            if (strcmp(ke__table_setting_of(&t->runs[i], s->name, ""), s->value) != 0) {
+    for (size_t run = 0; run < t->n_runs; run++)
+        for (size_t k = 0; k < t->runs[run].n_settings; k++) {
+            const ke__table_setting *s = &t->runs[run].settings[k];
+            bool seen = is_harmless(s->name);
+            for (size_t i = 0; i < run && !seen; i++)
+                seen = ke__table_setting_of(&t->runs[i], s->name, NULL) != NULL;
+            if (!seen && differs(t, run, s))
                 KE_TRY(ke__text_addf(cx, names, "%s%s", names->data ? ", " : "", s->name));
-                break;
-            }
-    }
+        }
 done:
     return st;
+}
+
+/* Whether two runs read a file in common, by its hash, for all that they say. */
+static bool share_data(const ke__table_run *a, const ke__table_run *b)
+{
+    if (!ke__table_setting_of(a, "data 1", NULL) ||
+        !ke__table_setting_of(b, "data 1", NULL))
+        return true;
+    for (size_t i = 0; i < a->n_settings; i++)
+        for (size_t k = 0; k < b->n_settings; k++)
+            if (strncmp(a->settings[i].name, "data ", 5) == 0 &&
+                strncmp(b->settings[k].name, "data ", 5) == 0 &&
+                strcmp(a->settings[i].value, b->settings[k].value) == 0)
+                return true;
+    return false;
+}
+
+/* Whether a block has rows of runs that read other files. */
+static bool mixes_data(const ke__table *t, const ke__block *b)
+{
+    for (size_t i = 1; i < b->n_rows; i++)
+        if (b->rows[i].run != b->rows[0].run &&
+            !share_data(&t->runs[b->rows[0].run], &t->runs[b->rows[i].run]))
+            return true;
+    return false;
 }
 
 static bool has_namesake(const ke__block *b, const ke__table_row *row)
@@ -263,6 +298,10 @@ static ke_status remark_runs(ke_ctx *cx, ke__table *t)
     ke_status st = KE_OK;
     for (size_t i = 0; i < t->n_runs; i++) {
         const ke__table_run *r = &t->runs[i];
+        KE_TRY(remark(cx, t, "%s: model of SHA-256 %.12s, seed %s, knowedit %s", r->name,
+                      ke__table_setting_of(r, "model", "unknown"),
+                      ke__table_setting_of(r, "seed", "unknown"),
+                      ke__table_setting_of(r, "version", "unknown")));
         KE_TRY(remark_settings(cx, t, r));
         if (r->n_rows < r->n_expected)
             KE_TRY(remark(cx, t, "%s is not finished: %zu of %zu measurements are there",
@@ -285,6 +324,7 @@ ke_status ke__table_finish(ke_ctx *cx, ke__table *t)
 {
     ke_status st = KE_OK;
     ke__text names = {0};
+    bool mixed = false;
 
     KE_TRY(compare_runs(cx, t, &names));
     for (size_t i = 0; i < t->n_pages; i++)
@@ -295,6 +335,11 @@ ke_status ke__table_finish(ke_ctx *cx, ke__table *t)
             KE_TRY(finish_notes(cx, t, b));
         }
     KE_TRY(remark_runs(cx, t));
+    for (size_t i = 0; i < t->n_pages && !mixed; i++)
+        for (size_t k = 0; k < t->pages[i].n_blocks && !mixed; k++)
+            if ((mixed = mixes_data(t, &t->pages[i].blocks[k])))
+                KE_TRY(remark(cx, t, "the runs read different files of %s",
+                              t->pages[i].blocks[k].title));
     if (names.data)
         KE_TRY(remark(cx, t, "the runs differ in: %s", names.data));
 done:

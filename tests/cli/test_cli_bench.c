@@ -86,6 +86,8 @@ static void settings_reach_the_methods_that_have_them(void **state)
          ARGS(RUN, "--method", "none,rome", "--layer", "1", "--dry-run"));
     ends(0, "layer 1 of 3",
          ARGS(RUN, "--method", "rome", "--layer", "0", "--layer", "rome:1", "--dry-run"));
+    ends(0, "layer 1 of 3",
+         ARGS(RUN, "--method", "rome", "--layer", "rome:1", "--layer", "0", "--dry-run"));
     ends(2, "none of the methods chosen has that setting",
          ARGS(RUN, "--method", "none", "--layer", "1"));
     ends(2, "--nonsense", ARGS(RUN, "--method", "rome", "--nonsense", "1"));
@@ -98,13 +100,13 @@ static void words_are_checked(void **state)
 {
     ends(2, "expected easyedit, real or both",
          ARGS(RUN, "--method", "none,rome", "--protocol", "kind"));
-    ends(2, "expected boundary, shift or both",
+    ends(2, "expected boundary, shift or boundary,shift",
          ARGS(RUN, "--method", "none,rome", "--without", "errors"));
     ends(2, "has no faults",
          ARGS(RUN, "--method", "none,rome", "--protocol", "real", "--without", "shift"));
     ends(2, "expected single or sequential",
          ARGS(RUN, "--method", "none,rome", "--mode", "all"));
-    ends(2, "expected each, end or both",
+    ends(2, "expected each, end or each,end",
          ARGS(RUN, "--method", "none,rome", "--score-at", "each,never"));
     ends(2, "expected all", ARGS(RUN, "--method", "none,rome", "--retain", "some"));
     ends(2, "an item is empty", ARGS(RUN, "--method", "none,,rome"));

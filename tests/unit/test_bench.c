@@ -480,6 +480,37 @@ static void a_failed_edit_is_a_finding(void **state)
     bench_end(&r);
 }
 
+/* What no method can be asked is no end of the run: the other cases are measured. */
+static void a_prompt_that_is_too_long_is_a_finding(void **state)
+{
+    char json[1024], prompt[201];
+    memset(prompt, 'x', 200); /* bytes are tokens, and 128 of them are read */
+    prompt[200] = '\0';
+    snprintf(json, sizeof json,
+             "[{\"subject\":\"Zed\",\"prompt\":\"in Zed\",\"target_new\":\"a\","
+             "\"locality\":{\"far\":[{\"prompt\":\"%s\",\"ground_truth\":\"b\"}]}},"
+             "{\"subject\":\"Zed\",\"prompt\":\"in Zed\",\"target_new\":\"a\"}]",
+             prompt);
+    bench_run r;
+    bench_begin(&r, state, json);
+    bench_go(&r);
+    json_t *rows = bench_rows(&r);
+    assert_int_equal(json_array_size(rows), 8);
+    for (int i = 0; i < 2; i++) {
+        const char *method = i ? "rome" : "none";
+        const json_t *one = bench_row(rows, 0, method, "easyedit", "each");
+        assert_non_null(strstr(bench_text(one, "error"), "128"));
+        assert_int_equal(json_array_size(bench_at(one, "success")), 0);
+        one = bench_row(rows, 1, method, "real", "each");
+        assert_null(json_object_get(one, "error"));
+        assert_int_equal(json_array_size(bench_at(one, "success")), 1);
+    }
+    json_decref(rows);
+    bench_go(&r);
+    assert_int_equal(r.summary.n_resumed, 8);
+    bench_end(&r);
+}
+
 static void another_run_s_file_is_refused(void **state)
 {
     bench_run r;
@@ -586,6 +617,7 @@ int main(void)
         TEST(a_memory_is_scored_on_what_it_feeds),
         TEST(faults_can_be_left_out),
         TEST(a_failed_edit_is_a_finding),
+        TEST(a_prompt_that_is_too_long_is_a_finding),
         TEST(another_run_s_file_is_refused),
         TEST(wrong_jobs_are_refused),
         TEST(a_plan_measures_nothing),

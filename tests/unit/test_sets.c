@@ -281,6 +281,38 @@ static void answers_keep_their_names(void **state)
     ke_ctx_free(cx);
 }
 
+/* A target that is a list: each of its answers is right, in every set. */
+static void other_targets_are_kept(void **state)
+{
+    static const char *const texts[] = {
+        "{\"success\":[{\"question\":\"Who is "
+        "Bo?\",\"ground_truth\":\"Cat\",\"target_new\":"
+        "[[\"no idea\",\"none\"],[\"unknown\"]]}],"
+        "\"locality\":[{\"question\":\"Who is Zed?\",\"ground_truth\":\"Dog\"}]}",
+        "[{\"case_id\":0,\"requested_rewrite\":{\"prompt\":\"{} is "
+        "in\",\"subject\":\"Zed\","
+        "\"target_new\":[[\"no "
+        "idea\",\"none\"],[\"unknown\"]],\"target_true\":{\"str\":\"the "
+        "sea\"}},\"paraphrase_prompts\":[\"So Zed is in\"],\"neighborhood_prompts\":[\"Kay "
+        "is "
+        "in\"],\"attribute_prompts\":[],\"generation_prompts\":[]}]"};
+    (void)state;
+    ke_ctx *cx = ke_ctx_new(NULL);
+    for (size_t i = 0; i < 2; i++) {
+        ke__cases cases;
+        assert_int_equal(KE_OK, ke__cases_parse(cx, &cases, "t.json", texts[i],
+                                                strlen(texts[i]), &(ke__cases_opts){0}));
+        const ke__case *c = &cases.items[0];
+        assert_string_equal("no idea", c->fact.target);
+        assert_int_equal(2, c->n_targets);
+        assert_int_equal(2, c->targets[0].n);
+        assert_string_equal("none", c->targets[0].names[1]);
+        assert_string_equal("unknown", c->targets[1].names[0]);
+        ke__cases_free(cx, &cases);
+    }
+    ke_ctx_free(cx);
+}
+
 static void neighbours_have_the_old_answer(void **state)
 {
     (void)state;
@@ -474,6 +506,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(holds_what_the_record_says),
         cmocka_unit_test(answers_keep_their_names),
+        cmocka_unit_test(other_targets_are_kept),
         cmocka_unit_test(neighbours_have_the_old_answer),
         cmocka_unit_test(opinions_are_drawn_and_trimmed),
         cmocka_unit_test(a_limit_does_not_change_a_case),

@@ -141,6 +141,7 @@ static void what_is_put_comes_out_in_order(void **state)
     ke__store *s = begin(path);
     size_t n = 9;
     char *text = NULL;
+    double seconds = 0;
     put_row(s, 1, 0, 1, "rome", "real", "{\"a\":1}");
     put_row(s, 0, 7, 0, "none", "real", "{}");
     put_row(s, 0, 2, 1, "rome", "easyedit", "{}");
@@ -173,10 +174,10 @@ static void what_is_put_comes_out_in_order(void **state)
     ok(ke__store_file(cx, s, 1, &text));
     assert_string_equal(text, "b.json");
     ke__free(cx, text);
-    ok(ke__store_before(cx, s, 0, 7, &text));
+    ok(ke__store_before(cx, s, 0, 7, &text, &seconds));
     assert_string_equal(text, "{\"x\":[]}");
     ke__free(cx, text);
-    ok(ke__store_before(cx, s, 0, 2, &text));
+    ok(ke__store_before(cx, s, 0, 2, &text, &seconds));
     assert_null(text);
     ok(ke__store_count(cx, s, 0, 7, "none", "each", &n));
     assert_int_equal(n, 2);
@@ -196,7 +197,8 @@ static void what_is_not_committed_leaves_nothing(void **state)
     ok(ke__store_open(cx, &s, path));
     size_t n = 0;
     char *text = NULL;
-    ok(ke__store_before(cx, s, 0, 2, &text));
+    double seconds;
+    ok(ke__store_before(cx, s, 0, 2, &text, &seconds));
     assert_null(text);
     ok(ke__store_count(cx, s, 0, 2, "none", "each", &n));
     assert_int_equal(n, 1);

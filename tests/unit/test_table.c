@@ -256,6 +256,7 @@ static void an_unfinished_run_says_so(void **state)
     assert_int_equal(t.pages[1].blocks[0].rows[0].n_measured, 1);
     assert_int_equal(t.pages[1].blocks[0].rows[0].n_cases, 3);
     assert_string_equal(remarks_of(&t),
+                        "run.sqlite: model of SHA-256 m, seed 0, knowedit unknown\n"
                         "run.sqlite is not finished: 3 of 12 measurements are there\n"
                         "run.sqlite left out 1 bad record, the first: zsre.json:9: record "
                         "7: no subject\n"
@@ -300,13 +301,15 @@ static void several_runs_are_one_table(void **state)
     assert_string_equal(zsre->rows[1].label, "rome");
     assert_string_equal(zsre->rows[2].label, "ft-m");
     assert_string_equal(recent->rows[0].label, "rome");
-    assert_int_equal(t.n_remarks, 0);
+    assert_int_equal(t.n_remarks, 3); /* what each of them is, no more */
     ke__table_free(cx, &t);
 }
 
 static void runs_are_told_apart(void **state)
 {
     static const char *const layer[] = {"rome.layer", "9", NULL};
+    static const char *const higher[] = {"rome.layer", "11", "data 1", "aa", NULL};
+    static const char *const file[] = {"rome.layer", "11", "data 1", "bb", NULL};
     static const char *const other[] = {"model", "m2",   "seed", "1", "limit",
                                         "5",     "chat", "yes",  NULL};
     const char *first = one_run(state, "a.sqlite", "none,rome", "zsre", NULL);
@@ -319,14 +322,31 @@ static void runs_are_told_apart(void **state)
     assert_string_equal(t.pages[0].blocks[0].rows[0].label, "none");
     assert_string_equal(t.pages[0].blocks[0].rows[1].label, "rome (a.sqlite)");
     assert_string_equal(t.pages[0].blocks[0].rows[2].label, "rome (b.sqlite)");
-    assert_int_equal(t.n_remarks, 0);
+    assert_int_equal(t.n_remarks, 2);
     ke__table_free(cx, &t);
 
     ok(ke__table_make(cx, &t, unlike, 2, false));
     assert_string_equal(t.pages[0].blocks[0].rows[0].label, "none (a.sqlite)");
     assert_string_equal(t.pages[0].blocks[0].rows[2].label, "ft-m (c.sqlite)");
-    assert_string_equal(remarks_of(&t), "c.sqlite is a run with chat: yes\n"
-                                        "the runs differ in: model, seed\n");
+    assert_string_equal(remarks_of(&t),
+                        "a.sqlite: model of SHA-256 m, seed 0, knowedit unknown\n"
+                        "c.sqlite: model of SHA-256 m2, seed 1, knowedit unknown\n"
+                        "c.sqlite is a run with chat: yes\n"
+                        "the runs differ in: model, seed\n");
+    ke__table_free(cx, &t);
+
+    /* Settings of a method count where both runs have it, and files where both name one. */
+    const char *layers[] = {
+        same[1], one_run(state, "d.sqlite", "rome", "wiki_recent", higher), first};
+    ok(ke__table_make(cx, &t, layers, 3, false));
+    assert_string_equal(t.pages[0].blocks[0].rows[0].label, "rome (d.sqlite)");
+    assert_non_null(strstr(remarks_of(&t), "the runs differ in: rome.layer\n"));
+    ke__table_free(cx, &t);
+    const char *files[] = {layers[1],
+                           one_run(state, "e.sqlite", "rome", "wiki_recent", file)};
+    ok(ke__table_make(cx, &t, files, 2, false));
+    assert_non_null(
+        strstr(remarks_of(&t), "the runs read different files of WikiData_recent\n"));
     ke__table_free(cx, &t);
 
     refused(ke__table_make(cx, &t, twice, 2, false), KE_EINVAL, "given twice");
@@ -375,6 +395,7 @@ static void plain_text_is_aligned(void **state)
               "Mean, standard error and number of cases; shares and fluency times 100.\n"
               "[1] no case that is measured has a score of it\n"
               "[2] no case of it is measured yet\n"
+              "run.sqlite: model of SHA-256 m, seed 0, knowedit unknown\n"
               "run.sqlite is not finished: 5 of 6 measurements are there\n");
     ke_free(cx, text);
 }
