@@ -10,6 +10,19 @@
  * tokenizer.ggml.model or .pre. */
 KE_MUST_CHECK ke_status ke__tokenizer_from_gguf(ke_ctx *cx, ke_tokenizer **out,
                                                 const ke__gguf *g);
+/* From FOLDER/tokenizer.json, with BOS and EOS as tokenizer_config.json, config.json and
+ * generation_config.json beside it say, where they are there. Nothing of the files is
+ * needed after that. KE_ENOTSUP names a part that is not known, KE_EFORMAT one that is
+ * wrong. */
+KE_MUST_CHECK ke_status ke__tokenizer_from_json(ke_ctx *cx, ke_tokenizer **out,
+                                                const char *folder);
+/* The same of the texts themselves; those but the first may be {NULL, 0}. */
+typedef struct ke__tokenizer_texts {
+    const char *folder; /* for messages */
+    ke__gguf_str tokenizer, tokenizer_config, config, generation_config;
+} ke__tokenizer_texts;
+KE_MUST_CHECK ke_status ke__tokenizer_parse_json(ke_ctx *cx, ke_tokenizer **out,
+                                                 const ke__tokenizer_texts *texts);
 void ke__tokenizer_free(ke_ctx *cx, ke_tokenizer *tok);
 
 size_t ke__tokenizer_size(const ke_tokenizer *tok);
@@ -33,5 +46,9 @@ KE_MUST_CHECK ke_status ke__token_bytes(ke_ctx *cx, const ke_tokenizer *tok, int
 /* token/chat.c: lay `message` out by the family recognised in the template text. */
 KE_MUST_CHECK ke_status ke__chat_format(ke_ctx *cx, char **out, const char *template_text,
                                         const char *message);
+/* The text of the template in FOLDER/chat_template.jinja or, failing that, of the default
+ * one in FOLDER/tokenizer_config.json; NULL if neither is there. Caller frees. */
+KE_MUST_CHECK ke_status ke__chat_template_from_json(ke_ctx *cx, char **out,
+                                                    const char *folder);
 
 #endif
