@@ -1,5 +1,6 @@
 /* Byte-level BPE (tokenizer.ggml.model "gpt2"): a word's bytes are merged pair by pair, the
  * pair that comes first in the file's list first, and of equal pairs the leftmost. */
+#include "token/regex.h"
 #include "token/tokenizer.h"
 
 #include <stdio.h>
@@ -7,24 +8,11 @@
 
 #define MERGES_KEY "tokenizer.ggml.merges"
 
-/* Vocabularies write bytes as printable characters: those that print in Latin-1 stand for
- * themselves, the others are numbered from U+0100 on. */
-enum { ALPHABET_END = 0x144 }; /* 0x100 + the 68 that don't print */
-
-typedef struct merge {
-    uint32_t left, right; /* ids */
-    uint32_t rank_plus_1; /* place in the file's list; 0: an empty slot */
-    int32_t result;
-} merge;
-
 typedef struct bpe {
     ke__splitter *splitter;
     bool ignore_merges;
-    merge *merges; /* [mask + 1], open addressing */
-    size_t mask;
-    int32_t byte_id[256];       /* -1: the vocabulary has no token for this byte */
-    uint16_t character[256];    /* code point that stands for a byte */
-    int16_t byte[ALPHABET_END]; /* and back; -1: stands for none */
+    ke__merges merges;
+    int32_t byte_id[256]; /* -1: the vocabulary has no token for this byte */
     char *pieces;
 } bpe;
 
@@ -38,46 +26,12 @@ typedef struct scratch {
 
 /* --- loading --------------------------------------------------------------------- */
 
-static void fill_alphabet(bpe *b)
-{
-    uint16_t next = 0x100;
-    memset(b->byte, 0xFF, sizeof b->byte);
-    for (unsigned c = 0; c < 256; c++) {
-        bool prints = (c > 0x20 && c < 0x7F) || (c > 0xA0 && c != 0xAD);
-        b->character[c] = prints ? (uint16_t)c : next++;
-        b->byte[b->character[c]] = (int16_t)c;
-    }
-}
-
-/* UTF-8 of the character that stands for a byte: one or two bytes. */
-static size_t spell(char *out, const bpe *b, uint8_t byte)
-{
-    uint16_t c = b->character[byte];
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    out[0] = (char)(0xC0 | c >> 6);
-    out[1] = (char)(0x80 | (c & 0x3F));
-    return 2;
-}
-
 static void find_bytes(bpe *b, const ke__vocab *v)
 {
     for (unsigned c = 0; c < 256; c++) {
         char text[2];
-        size_t bytes = spell(text, b, (uint8_t)c);
+        size_t bytes = ke__alphabet_spell(text, (uint8_t)c);
         b->byte_id[c] = ke__vocab_find(v, (ke__gguf_str){text, bytes});
-    }
-}
-
-static merge *merge_slot(const bpe *b, uint32_t left, uint32_t right)
-{
-    uint64_t h = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15U;
-    for (size_t i = h >> 32;; i++) {
-        merge *m = &b->merges[i & b->mask];
-        if (m->rank_plus_1 == 0 || (m->left == left && m->right == right))
-            return m;
     }
 }
 
@@ -85,11 +39,8 @@ static ke_status load_merges(ke_ctx *cx, bpe *b, const ke__vocab *v, const ke__g
 {
     ke_status st = KE_OK;
     const ke__gguf_kv *kv = NULL;
-    size_t slots = 0;
     KE_TRY(ke__token_array(cx, g, MERGES_KEY, KE__GGUF_STRING, &kv));
-    KE_TRY(ke__table_room(cx, MERGES_KEY, kv->n, &slots));
-    KE_TRY(ke__alloc(cx, &b->merges, slots, sizeof *b->merges));
-    b->mask = slots - 1;
+    KE_TRY(ke__merges_reserve(cx, &b->merges, MERGES_KEY, kv->n));
 
     const uint8_t *at = kv->value;
     for (uint32_t i = 0; i < kv->n; i++) {
@@ -110,32 +61,10 @@ static ke_status load_merges(ke_ctx *cx, bpe *b, const ke__vocab *v, const ke__g
         int32_t result = ke__vocab_find_pair(v, left, right);
         if (l < 0 || r < 0 || result < 0)
             continue; /* of a cut-down vocabulary: leads to no token */
-        merge *m = merge_slot(b, (uint32_t)l, (uint32_t)r);
-        if (m->rank_plus_1 == 0)
-            *m = (merge){(uint32_t)l, (uint32_t)r, i + 1, result};
+        ke__merges_add(&b->merges, l, r, i, result);
     }
 done:
     return st;
-}
-
-/* The bytes that `text` spells, at `out`; a character outside the alphabet is kept. */
-static size_t unspell(char *out, const void *model, ke__gguf_str text)
-{
-    const bpe *b = model;
-    size_t n = 0;
-    for (uint64_t i = 0; i < text.bytes; i++) {
-        uint8_t c = (uint8_t)text.data[i];
-        unsigned code = c;
-        if (c >= 0xC2 && c < 0xE0 && i + 1 < text.bytes &&
-            (text.data[i + 1] & 0xC0) == 0x80)
-            code = (c & 0x1FU) << 6 | (text.data[i + 1] & 0x3FU);
-        else if (c >= 0x80)
-            code = ALPHABET_END;
-        bool known = code < ALPHABET_END && b->byte[code] >= 0;
-        out[n++] = known ? (char)b->byte[code] : (char)c;
-        i += known && code >= 0x80;
-    }
-    return n;
 }
 
 static ke_status load(ke_ctx *cx, ke_tokenizer *tok, const ke__gguf *g)
@@ -160,10 +89,9 @@ static ke_status load(ke_ctx *cx, ke_tokenizer *tok, const ke__gguf *g)
     KE_TRY(ke__alloc(cx, &b, 1, sizeof *b));
     tok->data = b;
     b->ignore_merges = split->ignore_merges;
-    fill_alphabet(b);
     find_bytes(b, &tok->vocab);
     KE_TRY(load_merges(cx, b, &tok->vocab, g));
-    KE_TRY(ke__pieces_load(cx, tok, &b->pieces, unspell, b));
+    KE_TRY(ke__pieces_load(cx, tok, &b->pieces, ke__alphabet_read, NULL));
     KE_TRY(ke__splitter_new(cx, &b->splitter, split));
 done:
     return st;
@@ -175,26 +103,12 @@ static void unload(ke_ctx *cx, ke_tokenizer *tok)
     if (!b)
         return;
     ke__splitter_free(cx, b->splitter);
-    ke__free(cx, b->merges);
+    ke__merges_free(cx, &b->merges);
     ke__free(cx, b->pieces);
     ke__free(cx, b);
 }
 
 /* --- merging --------------------------------------------------------------------- */
-
-static bool find_merge(const void *bpe_data, const ke__symbol *symbols, ke__symbol *left)
-{
-    const bpe *b = bpe_data;
-    int32_t l = left->id, r = symbols[left->next].id;
-    if (l < 0 || r < 0)
-        return false;
-    const merge *m = merge_slot(b, (uint32_t)l, (uint32_t)r);
-    if (m->rank_plus_1 == 0)
-        return false;
-    left->rank = m->rank_plus_1 - 1;
-    left->result = m->result;
-    return true;
-}
 
 static ke_status reserve(ke_ctx *cx, scratch *s, size_t n)
 {
@@ -213,7 +127,7 @@ static int32_t find_word(const ke_tokenizer *tok, char *spelled, const char *wor
 {
     size_t bytes = 0;
     for (size_t i = 0; i < n; i++)
-        bytes += spell(spelled + bytes, tok->data, (uint8_t)word[i]);
+        bytes += ke__alphabet_spell(spelled + bytes, (uint8_t)word[i]);
     return ke__vocab_find(&tok->vocab, (ke__gguf_str){spelled, bytes});
 }
 
@@ -236,7 +150,7 @@ static ke_status encode_word(void *encoder, size_t from, size_t to)
     for (uint32_t i = 0; i < n; i++)
         symbols[i] = (ke__symbol){
             .id = b->byte_id[(uint8_t)e->text[from + i]], .prev = i - 1, .next = i + 1};
-    KE_TRY(ke__merge_all(e->cx, &s->merger, n, find_merge, b));
+    KE_TRY(ke__merge_all(e->cx, &s->merger, n, ke__merges_find, &b->merges));
     /* A byte that the vocabulary lacks has no token: it is left out, as every reader of
      * such vocabularies does (SmolLM2 lacks 21 of the 256, of no use in UTF-8 text). */
     for (uint32_t i = 0; i < n; i = symbols[i].next)
@@ -254,7 +168,7 @@ static ke_status encode(ke__encoder *e, size_t from, size_t to)
         KE_TRY(ke__alloc(e->cx, &e->scratch, 1, sizeof(scratch)));
     scratch *s = e->scratch;
     if (!s->match)
-        KE_TRY(ke__split_match_new(e->cx, &s->match));
+        KE_TRY(ke__regex_match_new(e->cx, &s->match));
     KE_TRY(
         ke__splitter_run(e->cx, b->splitter, s->match, e->text, from, to, encode_word, e));
 done:
@@ -266,7 +180,7 @@ static void free_scratch(ke__encoder *e)
     scratch *s = e->scratch;
     if (!s)
         return;
-    ke__split_match_free(s->match);
+    ke__regex_match_free(s->match);
     ke__merger_free(e->cx, &s->merger);
     ke__free(e->cx, s->spelled);
     ke__free(e->cx, s);

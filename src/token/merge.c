@@ -99,3 +99,52 @@ void ke__merger_free(ke_ctx *cx, ke__merger *m)
     ke__free(cx, m->symbols);
     ke__free(cx, m->heap);
 }
+
+/* --- merges by the ids of a pair ---------------------------------------------------- */
+
+static ke__merge *slot_of(const ke__merges *m, uint32_t left, uint32_t right)
+{
+    uint64_t h = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15U;
+    for (size_t i = h >> 32;; i++) {
+        ke__merge *slot = &m->slots[i & m->mask];
+        if (slot->rank_plus_1 == 0 || (slot->left == left && slot->right == right))
+            return slot;
+    }
+}
+
+ke_status ke__merges_reserve(ke_ctx *cx, ke__merges *m, const char *key, uint64_t n)
+{
+    ke_status st = KE_OK;
+    size_t slots = 0;
+    KE_TRY(ke__table_room(cx, key, n, &slots));
+    KE_TRY(ke__alloc(cx, &m->slots, slots, sizeof *m->slots));
+    m->mask = slots - 1;
+done:
+    return st;
+}
+
+void ke__merges_add(ke__merges *m, int32_t left, int32_t right, uint32_t rank,
+                    int32_t result)
+{
+    ke__merge *slot = slot_of(m, (uint32_t)left, (uint32_t)right);
+    if (slot->rank_plus_1 == 0)
+        *slot = (ke__merge){(uint32_t)left, (uint32_t)right, rank + 1, result};
+}
+
+bool ke__merges_find(const void *merges, const ke__symbol *symbols, ke__symbol *left)
+{
+    int32_t l = left->id, r = symbols[left->next].id;
+    if (l < 0 || r < 0)
+        return false;
+    const ke__merge *m = slot_of(merges, (uint32_t)l, (uint32_t)r);
+    if (m->rank_plus_1 == 0)
+        return false;
+    left->rank = m->rank_plus_1 - 1;
+    left->result = m->result;
+    return true;
+}
+
+void ke__merges_free(ke_ctx *cx, ke__merges *m)
+{
+    ke__free(cx, m->slots);
+}

@@ -1,27 +1,16 @@
 /* Pre-tokenisation: the patterns that cut a text into words, by the names that
  * tokenizer.ggml.pre gives them. */
+#include "base/utf8.h"
+#include "token/regex.h"
 #include "token/tokenizer.h"
 
-#include "base/utf8.h"
-
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
 #include <string.h>
 
-/* Insides of character classes. White space is spelled out because PCRE2's \s has U+180E,
- * which Unicode gave up in 6.3. Letters and numbers are \p{L} and \p{N} of Unicode 15.1,
- * the version that vocabularies are used with; PCRE2 10.42 has 14. No pattern matches the
- * empty string. */
-#define WS                                                                                 \
-    "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}"        \
-    "\\x{205F}\\x{3000}"
-#define L                                                                                  \
-    "\\p{L}\\x{1123F}\\x{11240}\\x{11F02}\\x{11F04}-\\x{11F10}\\x{11F12}-\\x{11F33}"       \
-    "\\x{1342F}\\x{13441}-\\x{13446}\\x{1B132}\\x{1B155}\\x{1DF25}-\\x{1DF2A}"             \
-    "\\x{1E030}-\\x{1E06D}\\x{1E4D0}-\\x{1E4EB}\\x{2B739}\\x{2EBF0}-\\x{2EE5D}"            \
-    "\\x{31350}-\\x{323AF}"
-#define N "\\p{N}\\x{11F50}-\\x{11F59}\\x{1D2C0}-\\x{1D2D3}\\x{1E4F0}-\\x{1E4F9}"
+#define WS KE__SPACES
+#define L  KE__LETTERS
+#define N  KE__NUMBERS
 
+/* No pattern matches the empty string. */
 /* White space before a word leaves its last character to the word. */
 #define SPACES "[" WS "]+(?![^" WS "])|[" WS "]+"
 #define GPT2   "'s|'t|'re|'ve|'m|'ll|'d| ?[" L "]+| ?[" N "]+| ?[^" WS L N "]+|" SPACES
@@ -91,8 +80,7 @@ static const ke__split splits[] = {
 };
 
 struct ke__splitter {
-    pcre2_match_context *limits;
-    pcre2_code *code[KE__SPLIT_PATTERNS];
+    ke__regex *regex[KE__SPLIT_PATTERNS];
     size_t n;
 };
 
@@ -105,62 +93,18 @@ const ke__split *ke__split_find(ke__gguf_str name)
     return NULL;
 }
 
-/* --- PCRE2 on the context's allocator -------------------------------------------- */
-
-static void *pcre_alloc(PCRE2_SIZE bytes, void *cx)
-{
-    void *ptr = NULL;
-    return ke__alloc(cx, &ptr, bytes, 1) == KE_OK ? ptr : NULL;
-}
-
-static void pcre_free(void *ptr, void *cx)
-{
-    ke__free(cx, ptr);
-}
-
-static ke_status compile(ke_ctx *cx, pcre2_code **out, const char *pattern,
-                         pcre2_compile_context *how)
-{
-    int error;
-    size_t at;
-    *out = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
-                         &error, &at, how);
-    if (!*out) {
-        PCRE2_UCHAR text[120];
-        pcre2_get_error_message(error, text, sizeof text);
-        return ke__fail(cx, error == PCRE2_ERROR_HEAP_FAILED ? KE_ENOMEM : KE_ENOTSUP,
-                        pattern, "PCRE2 cannot compile a split: %s at %zu",
-                        (const char *)text, at);
-    }
-    /* Where code can't be generated the interpreter matches the same, only slower. */
-    (void)pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE);
-    return KE_OK;
-}
-
 ke_status ke__splitter_new(ke_ctx *cx, ke__splitter **out, const ke__split *split)
 {
     ke_status st = KE_OK;
     ke__splitter *sp = NULL;
-    pcre2_general_context *heap = NULL;
-    pcre2_compile_context *how = NULL;
     *out = NULL;
-
     KE_TRY(ke__alloc(cx, &sp, 1, sizeof *sp));
-    heap = pcre2_general_context_create(pcre_alloc, pcre_free, cx);
-    how = heap ? pcre2_compile_context_create(heap) : NULL;
-    sp->limits = how ? pcre2_match_context_create(heap) : NULL;
-    if (!sp->limits) {
-        st = KE_ENOMEM;
-        goto done;
+    for (; sp->n < KE__SPLIT_PATTERNS && split->patterns[sp->n]; sp->n++) {
+        ke__gguf_str pattern = {split->patterns[sp->n], strlen(split->patterns[sp->n])};
+        /* A long run of spaces backtracks once a character: linear, so without a limit. */
+        KE_TRY(ke__regex_new(cx, &sp->regex[sp->n], pattern, KE__REGEX_TRUSTED));
     }
-    /* A long run of spaces backtracks once a character: linear, but over the default. */
-    pcre2_set_match_limit(sp->limits, UINT32_MAX);
-    for (; sp->n < KE__SPLIT_PATTERNS && split->patterns[sp->n]; sp->n++)
-        KE_TRY(compile(cx, &sp->code[sp->n], split->patterns[sp->n], how));
-
 done:
-    pcre2_compile_context_free(how);
-    pcre2_general_context_free(heap);
     if (st == KE_OK)
         *out = sp;
     else
@@ -173,22 +117,8 @@ void ke__splitter_free(ke_ctx *cx, ke__splitter *sp)
     if (!sp)
         return;
     for (size_t i = 0; i < KE__SPLIT_PATTERNS; i++)
-        pcre2_code_free(sp->code[i]);
-    pcre2_match_context_free(sp->limits);
+        ke__regex_free(cx, sp->regex[i]);
     ke__free(cx, sp);
-}
-
-ke_status ke__split_match_new(ke_ctx *cx, void **match)
-{
-    pcre2_general_context *heap = pcre2_general_context_create(pcre_alloc, pcre_free, cx);
-    *match = heap ? pcre2_match_data_create(1, heap) : NULL;
-    pcre2_general_context_free(heap);
-    return *match ? KE_OK : KE_ENOMEM;
-}
-
-void ke__split_match_free(void *match)
-{
-    pcre2_match_data_free(match);
 }
 
 /* --- cutting --------------------------------------------------------------------- */
@@ -196,7 +126,7 @@ void ke__split_match_free(void *match)
 typedef struct job {
     ke_ctx *cx;
     const ke__splitter *sp;
-    pcre2_match_data *match;
+    void *match;
     const char *text;
     ke__word_fn word;
     void *payload;
@@ -210,19 +140,12 @@ static ke_status cut(const job *j, size_t from, size_t to, size_t level)
     if (level == j->sp->n)
         return j->word(j->payload, from, to);
 
-    const size_t *match = pcre2_get_ovector_pointer(j->match);
     for (size_t at = from; at < to;) {
-        size_t begin = to, end = to;
-        int rc = pcre2_match(j->sp->code[level], (PCRE2_SPTR)j->text + from, to - from,
-                             at - from, PCRE2_NO_UTF_CHECK, j->match, j->sp->limits);
-        if (rc >= 0) {
-            begin = from + match[0];
-            end = from + match[1];
-        } else if (rc != PCRE2_ERROR_NOMATCH) {
-            return ke__fail(j->cx, rc == PCRE2_ERROR_NOMEMORY ? KE_ENOMEM : KE_ENOTSUP,
-                            NULL, "PCRE2 error %d while splitting text at byte %zu", rc,
-                            at);
-        }
+        size_t begin, end;
+        KE_TRY(ke__regex_find(j->cx, j->sp->regex[level], j->match, j->text + from,
+                              to - from, at - from, &begin, &end));
+        begin += from;
+        end += from;
         if (begin > at)
             KE_TRY(cut(j, at, begin, level + 1));
         if (end > begin)

@@ -73,10 +73,6 @@ KE_MUST_CHECK ke_status ke__splitter_new(ke_ctx *cx, ke__splitter **out,
                                          const ke__split *split);
 void ke__splitter_free(ke_ctx *cx, ke__splitter *sp);
 
-/* What one call needs to match with. */
-KE_MUST_CHECK ke_status ke__split_match_new(ke_ctx *cx, void **match);
-void ke__split_match_free(void *match);
-
 typedef ke_status (*ke__word_fn)(void *payload, size_t from, size_t to);
 /* Call word() for every word of text[from, to), in order. */
 KE_MUST_CHECK ke_status ke__splitter_run(ke_ctx *cx, const ke__splitter *sp, void *match,
@@ -111,6 +107,33 @@ KE_MUST_CHECK ke_status ke__merger_reserve(ke_ctx *cx, ke__merger *m, size_t n);
 KE_MUST_CHECK ke_status ke__merge_all(ke_ctx *cx, ke__merger *m, uint32_t n,
                                       ke__merge_fn find, const void *payload);
 void ke__merger_free(ke_ctx *cx, ke__merger *m);
+
+/* Merges by the ids of a pair, in open addressing. */
+typedef struct ke__merge {
+    uint32_t left, right; /* ids */
+    uint32_t rank_plus_1; /* place in the file's list; 0: an empty slot */
+    int32_t result;
+} ke__merge;
+typedef struct ke__merges {
+    ke__merge *slots; /* [mask + 1] */
+    size_t mask;
+} ke__merges;
+/* Room for n merges, which come from `key`. */
+KE_MUST_CHECK ke_status ke__merges_reserve(ke_ctx *cx, ke__merges *m, const char *key,
+                                           uint64_t n);
+/* Of several of one pair the first added counts. */
+void ke__merges_add(ke__merges *m, int32_t left, int32_t right, uint32_t rank,
+                    int32_t result);
+bool ke__merges_find(const void *merges, const ke__symbol *symbols, ke__symbol *left);
+void ke__merges_free(ke_ctx *cx, ke__merges *m);
+
+/* --- alphabet.c: the characters that byte-level vocabularies write for bytes ------- */
+
+/* UTF-8 of the character that stands for a byte: one or two bytes. */
+size_t ke__alphabet_spell(char *out, uint8_t byte);
+/* The bytes that `text` spells, at `out` (which may be text.data): how many. A character
+ * outside the alphabet is kept. */
+size_t ke__alphabet_read(char *out, const void *unused, ke__gguf_str text);
 
 /* --- the models ------------------------------------------------------------------ */
 

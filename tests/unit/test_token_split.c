@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "token/regex.h"
 #include "token/tokenizer.h"
 
 #include <string.h>
@@ -73,10 +74,10 @@ static void cuts_where_expected(void **state)
             ke__split_find((ke__gguf_str){cases[i].split, strlen(cases[i].split)});
         assert_non_null(split);
         assert_int_equal(ke__splitter_new(cx, &sp, split), KE_OK);
-        assert_int_equal(ke__split_match_new(cx, &match), KE_OK);
+        assert_int_equal(ke__regex_match_new(cx, &match), KE_OK);
         assert_int_equal(ke__splitter_run(cx, sp, match, text, 0, n, show, &s), KE_OK);
         assert_string_equal(s.words, cases[i].words);
-        ke__split_match_free(match);
+        ke__regex_match_free(match);
         ke__splitter_free(cx, sp);
     }
     ke_ctx_free(cx);
