@@ -18,11 +18,6 @@
     "\\x{31350}-\\x{323AF}"
 #define KE__NUMBERS "\\p{N}\\x{11F50}-\\x{11F59}\\x{1D2C0}-\\x{1D2D3}\\x{1E4F0}-\\x{1E4F9}"
 
-/* What \w is by UTS #18: these, and (not here) U+200C and U+200D. */
-#define KE__WORDS                                                                          \
-    KE__LETTERS "\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}"      \
-                "\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
-
 typedef struct ke__regex ke__regex; /* compiled; read-only in use */
 
 enum {

@@ -228,7 +228,8 @@ ke_status ke__tokenize_spans(ke_ctx *cx, int32_t **ids, size_t **ends, size_t *n
                              unsigned flags)
 {
     ke_status st = KE_OK;
-    ke__encoder e = {.cx = cx, .tok = tok, .text = text};
+    bool special = flags & KE_TOK_PARSE_SPECIAL;
+    ke__encoder e = {.cx = cx, .tok = tok, .text = text, .special = special};
     fragments parts = {NULL, 0, 0};
     *ids = NULL;
     *n_ids = 0;
@@ -241,7 +242,10 @@ ke_status ke__tokenize_spans(ke_ctx *cx, int32_t **ids, size_t **ends, size_t *n
     e.room = bytes / 4 + 16;
     KE_TRY(ke__alloc(cx, &e.ids, e.room, sizeof *e.ids));
     KE_TRY(ke__alloc(cx, &e.ends, e.room, sizeof *e.ends));
-    KE_TRY(cut_special(cx, &parts, &tok->vocab, text, bytes, flags & KE_TOK_PARSE_SPECIAL));
+    if (tok->model->whole)
+        KE_TRY(add_fragment(cx, &parts, 0, bytes, -1));
+    else
+        KE_TRY(cut_special(cx, &parts, &tok->vocab, text, bytes, special));
     if ((flags & KE_TOK_ADD_BOS) && tok->add_bos && !tok->bos_dropped)
         KE_TRY(ke__encoder_push(&e, tok->bos, 0));
     for (size_t i = 0; i < parts.n; i++) {
@@ -302,7 +306,7 @@ ke_status ke_detokenize(ke_ctx *cx, char **text, size_t *bytes, const ke_tokeniz
         bool special = ke__vocab_special(&tok->vocab, (size_t)ids[i]);
         size_t skip = drop_space && !special && n > 0 && data[0] == ' ';
         KE_TRY(ke__text_add(cx, &t, data + skip, n - skip));
-        drop_space = tok->space_prefix && special;
+        drop_space = tok->space_prefix && special && (i == 0 || !tok->prefix_once);
     }
     *text = t.data;
     *bytes = t.bytes;

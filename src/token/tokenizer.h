@@ -10,6 +10,8 @@
 
 /* --- vocab.c: the strings and what is special about them ------------------------- */
 
+enum { KE__MAX_TOKENS = 1 << 22 }; /* ten times the largest vocabulary */
+
 enum {
     KE__TOKEN_CONTROL = 1, /* found in a text only when special tokens are asked for */
     KE__TOKEN_USER = 2,    /* found in every text, before anything else */
@@ -48,6 +50,11 @@ KE_MUST_CHECK ke_status ke__vocab_id(ke_ctx *cx, const ke__vocab *v, const ke__g
 /* The array at `key`, which must be one of `item`s. */
 KE_MUST_CHECK ke_status ke__token_array(ke_ctx *cx, const ke__gguf *g, const char *key,
                                         ke__gguf_type item, const ke__gguf_kv **out);
+
+/* Of v->text [v->n], already there, make what finds an id by its text. */
+KE_MUST_CHECK ke_status ke__vocab_index(ke_ctx *cx, ke__vocab *v, const char *key);
+/* Mark the CONTROL tokens at which a text is over, by what they are called. */
+void ke__vocab_mark_ends(ke__vocab *v);
 
 /* Slots of an open-addressing table for n entries: a power of two, 3/2 n and more. */
 KE_MUST_CHECK ke_status ke__table_room(ke_ctx *cx, const char *key, uint64_t n,
@@ -145,22 +152,25 @@ typedef struct ke__encoder {
     int32_t *ids; /* [room], n used */
     size_t *ends;
     size_t n, room;
+    bool special;  /* special tokens in the text are looked for */
     void *scratch; /* the model's own, made by its first encode() */
 } ke__encoder;
 KE_MUST_CHECK ke_status ke__encoder_push(ke__encoder *e, int32_t id, size_t end);
 
-/* One value of tokenizer.ggml.model. */
+/* One value of tokenizer.ggml.model, or tokenizer.json's, which load() does not load. */
 typedef struct ke__token_model {
     const char *name;
     /* Fill tok->data and tok->piece; the vocabulary is loaded. */
     ke_status (*load)(ke_ctx *cx, ke_tokenizer *tok, const ke__gguf *g);
     void (*free)(ke_ctx *cx, ke_tokenizer *tok); /* of a half-loaded one too */
-    /* Push the ids of text[from, to), which holds no special token. */
+    /* Push the ids of text[from, to), which holds no special token; or, if `whole`, of the
+     * text, in which the model finds special tokens itself. */
     ke_status (*encode)(ke__encoder *e, size_t from, size_t to);
     void (*free_scratch)(ke__encoder *e);
+    bool whole;
 } ke__token_model;
 
-extern const ke__token_model ke__token_bpe, ke__token_spm;
+extern const ke__token_model ke__token_bpe, ke__token_spm, ke__token_json;
 
 struct ke_tokenizer {
     const ke__token_model *model;
@@ -172,6 +182,7 @@ struct ke_tokenizer {
     bool add_bos, add_eos;
     bool bos_dropped;  /* at the user's wish */
     bool space_prefix; /* a stretch of plain text is read as if a space stood before it */
+    bool prefix_once;  /* but only one that begins the text */
 };
 
 /* tok->piece: the bytes that each token stands for, as `read` (which returns how many, at

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TOKENS = 1 << 22 }; /* ten times the largest vocabulary */
-
 #define KEY(name) "tokenizer.ggml." name
 
 /* Values of tokenizer.ggml.token_type. */
@@ -55,6 +53,7 @@ static const struct {
     {"<fim-middle>", KEY("fim_mid_token_id"), false},
     {"<fim_middle>", KEY("fim_mid_token_id"), false},
 };
+enum { N_KNOWN = sizeof known / sizeof known[0] };
 
 /* GGUF has no field for stripping either: it goes by a part of a name, in lower case. The
  * rules are applied in order. */
@@ -144,9 +143,14 @@ int32_t ke__vocab_find(const ke__vocab *v, ke__gguf_str text)
     return ke__vocab_find_pair(v, text, nothing);
 }
 
+static ke__gguf_str str(const char *text)
+{
+    return (ke__gguf_str){text, strlen(text)};
+}
+
 static int32_t find_text(const ke__vocab *v, const char *text)
 {
-    return ke__vocab_find(v, (ke__gguf_str){text, strlen(text)});
+    return ke__vocab_find(v, str(text));
 }
 
 ke_status ke__vocab_id(ke_ctx *cx, const ke__vocab *v, const ke__gguf *g, const char *key,
@@ -166,37 +170,45 @@ ke_status ke__vocab_id(ke_ctx *cx, const ke__vocab *v, const ke__gguf *g, const 
 
 /* --- loading --------------------------------------------------------------------- */
 
-static ke_status load_text(ke_ctx *cx, ke__vocab *v, const ke__gguf *g)
+ke_status ke__vocab_index(ke_ctx *cx, ke__vocab *v, const char *key)
 {
     ke_status st = KE_OK;
-    const ke__gguf_kv *kv = NULL;
     size_t slots = 0;
-    KE_TRY(ke__token_array(cx, g, KEY("tokens"), KE__GGUF_STRING, &kv));
-    if (kv->n == 0) {
-        st = ke__fail(cx, KE_EFORMAT, KEY("tokens"), "the vocabulary is empty");
-        goto done;
-    }
-    if (kv->n > MAX_TOKENS) {
-        st = ke__fail(cx, KE_EFORMAT, KEY("tokens"), "%llu tokens, at most %d are read",
-                      (unsigned long long)kv->n, MAX_TOKENS);
-        goto done;
-    }
-    KE_TRY(ke__table_room(cx, KEY("tokens"), kv->n, &slots));
-    v->n = (size_t)kv->n;
-    v->mask = slots - 1;
-    KE_TRY(ke__alloc(cx, &v->text, v->n, sizeof *v->text));
-    KE_TRY(ke__alloc(cx, &v->flags, v->n, sizeof *v->flags));
+    KE_TRY(ke__table_room(cx, key, v->n, &slots));
     KE_TRY(ke__alloc(cx, &v->slots, slots, sizeof *v->slots));
-
-    const uint8_t *at = kv->value;
+    v->mask = slots - 1;
     for (size_t i = 0; i < v->n; i++) {
-        v->text[i] = ke__gguf_next_string(&at);
         if (v->text[i].bytes == 0)
             continue; /* a hole; no text is this token */
         uint32_t h = hash(HASH_START, v->text[i]);
         /* Of tokens with the same text the last one counts. */
         *slot_of(v, h, v->text[i], nothing) = (ke__vocab_slot){h, (int32_t)i + 1};
     }
+done:
+    return st;
+}
+
+static ke_status load_text(ke_ctx *cx, ke__vocab *v, const ke__gguf *g)
+{
+    ke_status st = KE_OK;
+    const ke__gguf_kv *kv = NULL;
+    KE_TRY(ke__token_array(cx, g, KEY("tokens"), KE__GGUF_STRING, &kv));
+    if (kv->n == 0) {
+        st = ke__fail(cx, KE_EFORMAT, KEY("tokens"), "the vocabulary is empty");
+        goto done;
+    }
+    if (kv->n > KE__MAX_TOKENS) {
+        st = ke__fail(cx, KE_EFORMAT, KEY("tokens"), "%llu tokens, at most %d are read",
+                      (unsigned long long)kv->n, KE__MAX_TOKENS);
+        goto done;
+    }
+    v->n = (size_t)kv->n;
+    KE_TRY(ke__alloc(cx, &v->text, v->n, sizeof *v->text));
+    KE_TRY(ke__alloc(cx, &v->flags, v->n, sizeof *v->flags));
+    const uint8_t *at = kv->value;
+    for (size_t i = 0; i < v->n; i++)
+        v->text[i] = ke__gguf_next_string(&at);
+    KE_TRY(ke__vocab_index(cx, v, KEY("tokens")));
 done:
     return st;
 }
@@ -232,7 +244,7 @@ static ke_status load_types(ke_ctx *cx, ke__vocab *v, const ke__gguf *g)
 static ke_status load_ends(ke_ctx *cx, ke__vocab *v, const ke__gguf *g)
 {
     ke_status st = KE_OK;
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+    for (size_t i = 0; i < N_KNOWN; i++) {
         int32_t id = find_text(v, known[i].text);
         if (id < 0 || (known[i].key && ke__gguf_find(g, known[i].key)))
             continue;
@@ -248,6 +260,14 @@ static ke_status load_ends(ke_ctx *cx, ke__vocab *v, const ke__gguf *g)
     }
 done:
     return st;
+}
+
+void ke__vocab_mark_ends(ke__vocab *v)
+{
+    for (size_t id = 0; id < v->n; id++)
+        for (size_t i = 0; (v->flags[id] & KE__TOKEN_CONTROL) && i < N_KNOWN; i++)
+            if (known[i].end && equal(v->text[id], nothing, str(known[i].text)))
+                v->flags[id] |= KE__TOKEN_END;
 }
 
 bool ke__vocab_special(const ke__vocab *v, size_t id)
