@@ -58,6 +58,27 @@ void ke__out_close(ke_ctx *cx,
  * temporary name), so that what was written is checked before it is named. */
 KE_MUST_CHECK ke_status ke__out_readable(ke_ctx *cx, const ke__out *out, char **path);
 
+/* A folder of outputs under way: hidden beside its target, which it becomes in one step. A
+ * process that is killed leaves it behind; the next one with the same target drops it. */
+typedef struct ke__outdir {
+    char *path, *temp; /* without a slash at the end */
+    int fd;            /* of temp, locked while its owner lives; -1: not open */
+    bool force;
+    bool named; /* committed, even if syncing the folder around it failed after that */
+} ke__outdir;
+/* KE_EEXIST if path exists and !force, or is no folder of a model's files alone (then it
+ * is never replaced). */
+KE_MUST_CHECK ke_status ke__outdir_open(ke_ctx *cx, ke__outdir *out, const char *path,
+                                        bool force);
+/* A new file in it, committed and closed by the caller. `name` has no slash. */
+KE_MUST_CHECK ke_status ke__outdir_file(ke_ctx *cx, const ke__outdir *out, ke__out *file,
+                                        const char *name);
+/* Give it its name. With force, a folder that is there changes places with it and is then
+ * removed. */
+KE_MUST_CHECK ke_status ke__outdir_commit(ke_ctx *cx, ke__outdir *out);
+/* Remove it if not committed; {.fd=-1} is fine. */
+void ke__outdir_close(ke_ctx *cx, ke__outdir *out);
+
 /* The cache folder ($KNOWEDIT_CACHE, else $XDG_CACHE_HOME/knowedit, else
  * ~/.cache/knowedit), made if missing. Caller frees. */
 KE_MUST_CHECK ke_status ke__cache_folder(ke_ctx *cx, char **out);

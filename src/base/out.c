@@ -4,7 +4,7 @@
  * or a missing /proc does not allow that, the file bears a hidden name beside its target.
  */
 #include "base/fault.h"
-#include "base/file.h"
+#include "base/out.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,8 +23,7 @@ static int open_file(const char *path, int flags, mode_t mode)
 
 ke__calls ke__sys = {read, write, fsync, linkat, renameat2, open_file};
 
-/* The folder part of a path, as something that open() takes. Caller frees. */
-static ke_status folder_of(ke_ctx *cx, char **out, const char *path)
+ke_status ke__out_folder_of(ke_ctx *cx, char **out, const char *path)
 {
     const char *slash = strrchr(path, '/');
     if (!slash)
@@ -61,8 +60,7 @@ static ke_status check_target(ke_ctx *cx, const ke__out *out)
     return KE_OK;
 }
 
-/* A hidden name beside the target that nobody else is likely to pick. */
-static ke_status hidden_name(ke_ctx *cx, char **name, const char *folder, const char *path)
+ke_status ke__out_hidden(ke_ctx *cx, char **name, const char *folder, const char *path)
 {
     static uint64_t serial; /* atomic */
     struct timespec now;
@@ -78,7 +76,7 @@ static ke_status hidden_name(ke_ctx *cx, char **name, const char *folder, const 
 static ke_status open_hidden(ke_ctx *cx, ke__out *out, const char *folder)
 {
     for (int tries = 0;; tries++) {
-        ke_status st = hidden_name(cx, &out->temp, folder, out->path);
+        ke_status st = ke__out_hidden(cx, &out->temp, folder, out->path);
         if (st != KE_OK)
             return st;
         /* Not mkstemp(): the mode must follow the umask. */
@@ -101,7 +99,7 @@ ke_status ke__out_open(ke_ctx *cx, ke__out *out, const char *path, bool force)
     *out = (ke__out){.fd = -1, .force = force};
     KE_TRY(resolve(cx, &out->path, path));
     KE_TRY(check_target(cx, out));
-    KE_TRY(folder_of(cx, &folder, out->path));
+    KE_TRY(ke__out_folder_of(cx, &folder, out->path));
     if (access("/proc/self/fd", X_OK) == 0)
         out->fd = ke__sys.open(folder, O_RDWR | O_TMPFILE | O_CLOEXEC, 0666);
     if (out->fd < 0)
@@ -209,7 +207,7 @@ static int rename_to_free(const char *temp, const char *path)
 static ke_status link_hidden(ke_ctx *cx, ke__out *out, const char *folder)
 {
     for (int tries = 0;; tries++) {
-        ke_status st = hidden_name(cx, &out->temp, folder, out->path);
+        ke_status st = ke__out_hidden(cx, &out->temp, folder, out->path);
         if (st != KE_OK || link_as(out, out->temp) == 0)
             return st;
         int reason = errno; /* freeing may change it */
@@ -221,7 +219,7 @@ static ke_status link_hidden(ke_ctx *cx, ke__out *out, const char *folder)
     }
 }
 
-static ke_status sync_folder(ke_ctx *cx, const ke__out *out, const char *folder)
+ke_status ke__out_sync_folder(ke_ctx *cx, const char *path, const char *folder)
 {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* EINVAL: a file system without such a thing. A folder may be writable but unreadable.
@@ -230,7 +228,7 @@ static ke_status sync_folder(ke_ctx *cx, const ke__out *out, const char *folder)
     ke_status st = KE_OK;
     if (bad)
         st = ke__fail(
-            cx, KE_EIO, out->path,
+            cx, KE_EIO, path,
             "the output is whole, but its folder cannot be brought to the disk: %s",
             strerror(errno));
     if (fd >= 0)
@@ -246,7 +244,7 @@ ke_status ke__out_commit(ke_ctx *cx, ke__out *out)
     if (out->sha)
         KE_TRY(ke__out_sync(cx, out, sha256));
     KE_TRY(check_target(cx, out));
-    KE_TRY(folder_of(cx, &folder, out->path));
+    KE_TRY(ke__out_folder_of(cx, &folder, out->path));
     if (!out->temp && out->force)
         KE_TRY(link_hidden(cx, out, folder));
     if (!out->temp)
@@ -265,7 +263,7 @@ ke_status ke__out_commit(ke_ctx *cx, ke__out *out)
     out->named = true;
     ke__free(cx, out->temp); /* gone: nothing is left for close to drop */
     out->temp = NULL;
-    KE_TRY(sync_folder(cx, out, folder));
+    KE_TRY(ke__out_sync_folder(cx, out->path, folder));
 done:
     ke__free(cx, folder);
     return st;
