@@ -3,7 +3,7 @@
 #ifndef KE_FORMAT_GGUF_H
 #define KE_FORMAT_GGUF_H
 
-#include "base/file.h"
+#include "format/files.h"
 #include "tensor/tensor.h"
 
 typedef enum ke__gguf_type {
@@ -35,12 +35,15 @@ typedef struct ke__gguf_kv {
     ke__gguf_type item;   /* of an array (arrays of arrays are refused) */
     uint64_t n;           /* items of an array, else 1 */
     const uint8_t *value; /* the first item of an array */
+    uint64_t value_bytes; /* from there to the end */
     uint64_t offset;      /* of the key's length field in the file */
     uint64_t bytes;       /* from offset to the end of the value */
 } ke__gguf_kv;
 
 typedef struct ke__gguf {
     ke__map map;
+    bool borrowed; /* the map is closed by somebody else */
+    bool joined;   /* the tensors are in several files, which map does not cover */
     uint32_t version, alignment;
     ke__gguf_kv *kvs;
     size_t n_kvs;
@@ -56,10 +59,16 @@ typedef struct ke__gguf {
 /* Every length, count, type, alignment and overlap is checked against the file.
  * @retval KE_EFORMAT the message names what, at which offset, and what was expected */
 KE_MUST_CHECK ke_status ke__gguf_open(ke_ctx *cx, ke__gguf *out, const char *path);
-/* The same of bytes in memory: `g` is zero but for map.data and map.bytes. On failure and
- * after use, ke__gguf_close() frees what was made; a map without a path stays the caller's.
- */
+/* The same of bytes in memory: `g` is zero but for map.data, map.bytes and, for messages,
+ * map.path with `borrowed`. On failure and after use, ke__gguf_close() frees what was made;
+ * a map without a path stays the caller's. */
 KE_MUST_CHECK ke_status ke__gguf_parse(ke_ctx *cx, ke__gguf *g);
+/* One index of all parts of a split file: the keys of the first but split.*, the tensors of
+ * all, with offsets through `files`, which must outlive it. One file is itself.
+ * @retval KE_EFORMAT parts that do not belong together */
+KE_MUST_CHECK ke_status ke__gguf_join(ke_ctx *cx, ke__gguf *out, const ke__files *files);
+/* Make by_name and by_offset of g->tensors; KE_EFORMAT if two share a name or a byte. */
+KE_MUST_CHECK ke_status ke__gguf_index(ke_ctx *cx, ke__gguf *g);
 void ke__gguf_close(ke_ctx *cx, ke__gguf *g); /* of a zeroed one is a no-op */
 
 const ke__gguf_kv *ke__gguf_find(const ke__gguf *g, const char *key); /* NULL if absent */
@@ -116,6 +125,9 @@ typedef struct ke__gguf_new_kv {
     const int32_t *ints;        /* i32 */
     size_t n;
 } ke__gguf_new_kv;
+/* Append a file of keys alone to `out`, which the caller frees. */
+KE_MUST_CHECK ke_status ke__gguf_keys(ke_ctx *cx, ke__text *out, const ke__gguf_new_kv *kvs,
+                                      size_t n);
 typedef struct ke__gguf_new_tensor {
     const char *name;
     const ke__dtype_traits *type;

@@ -155,6 +155,7 @@ static ke_status read_kv(reader *r, ke__gguf_kv *kv)
         r->at += scalar_bytes[kv->type];
     }
     kv->bytes = r->at - kv->offset;
+    kv->value_bytes = (uint64_t)(r->map->data + r->at - kv->value);
 done:
     return st;
 }
@@ -374,13 +375,12 @@ static int compare_offsets(const void *a, const void *b, void *tensors)
     return (x > y) - (x < y);
 }
 
-/* The two orders of the tensors; no two share a name or a byte. */
-static ke_status index_tensors(reader *r, ke__gguf *g)
+ke_status ke__gguf_index(ke_ctx *cx, ke__gguf *g)
 {
     ke_status st = KE_OK;
     size_t n = g->n_tensors;
-    KE_TRY(ke__alloc(r->cx, &g->by_name, n, sizeof *g->by_name));
-    KE_TRY(ke__alloc(r->cx, &g->by_offset, n, sizeof *g->by_offset));
+    KE_TRY(ke__alloc(cx, &g->by_name, n, sizeof *g->by_name));
+    KE_TRY(ke__alloc(cx, &g->by_offset, n, sizeof *g->by_offset));
     for (size_t i = 0; i < n; i++)
         g->by_name[i] = g->by_offset[i] = i;
     qsort_r(g->by_name, n, sizeof *g->by_name, compare_names, g->tensors);
@@ -389,7 +389,7 @@ static ke_status index_tensors(reader *r, ke__gguf *g)
         const ke__tensor *a = &g->tensors[g->by_name[i - 1]],
                          *b = &g->tensors[g->by_name[i]];
         if (strcmp(a->name, b->name) == 0) {
-            st = ke__fail(r->cx, KE_EFORMAT, r->map->path, "the tensor '%s' occurs twice",
+            st = ke__fail(cx, KE_EFORMAT, g->map.path, "the tensor '%s' occurs twice",
                           a->name);
             goto done;
         }
@@ -397,7 +397,7 @@ static ke_status index_tensors(reader *r, ke__gguf *g)
         b = &g->tensors[g->by_offset[i]];
         if (b->offset - a->offset < a->bytes) {
             st =
-                ke__fail(r->cx, KE_EFORMAT, r->map->path,
+                ke__fail(cx, KE_EFORMAT, g->map.path,
                          "tensors '%s' and '%s' overlap: %llu bytes at byte %llu, and then "
                          "byte %llu",
                          a->name, b->name, (ull)a->bytes, (ull)a->offset, (ull)b->offset);
@@ -416,7 +416,7 @@ ke_status ke__gguf_parse(ke_ctx *cx, ke__gguf *g)
     KE_TRY(read_kvs(&r, g));
     KE_TRY(read_infos(&r, g));
     KE_TRY(place_tensors(&r, g));
-    KE_TRY(index_tensors(&r, g));
+    KE_TRY(ke__gguf_index(cx, g));
 done:
     return st;
 }
@@ -440,7 +440,7 @@ void ke__gguf_close(ke_ctx *cx, ke__gguf *g)
     ke__free(cx, g->names);
     ke__free(cx, g->by_name);
     ke__free(cx, g->by_offset);
-    if (g->map.path)
+    if (g->map.path && !g->borrowed)
         ke__map_close(cx, &g->map);
     *g = (ke__gguf){0};
 }

@@ -5,16 +5,23 @@
 
 typedef unsigned long long ull;
 
-/* An output that a GGUF file is written to, perhaps not at its first byte. */
+/* An output that a GGUF file is written to, perhaps not at its first byte; or memory. */
 typedef struct writer {
     ke_ctx *cx;
     ke__out *out;
     uint64_t start;
+    ke__text *text; /* instead of out */
 } writer;
 
 static uint64_t position(const writer *w)
 {
-    return w->out->bytes - w->start;
+    return w->text ? w->text->bytes : w->out->bytes - w->start;
+}
+
+static ke_status emit(writer *w, const void *data, size_t bytes)
+{
+    return w->text ? ke__text_add(w->cx, w->text, data, bytes)
+                   : ke__out_write(w->cx, w->out, data, bytes);
 }
 
 /* In pieces, so that a caller who asks to stop is heard. */
@@ -26,7 +33,7 @@ static ke_status put(writer *w, const void *data, uint64_t bytes)
     while (bytes > 0) {
         size_t step = bytes < STEP ? bytes : STEP;
         KE_TRY(ke__check_cancel(w->cx));
-        KE_TRY(ke__out_write(w->cx, w->out, from, step));
+        KE_TRY(emit(w, from, step));
         from += step;
         bytes -= step;
     }
@@ -36,12 +43,12 @@ done:
 
 static ke_status put_u32(writer *w, uint32_t value)
 {
-    return ke__out_write(w->cx, w->out, &value, sizeof value);
+    return emit(w, &value, sizeof value);
 }
 
 static ke_status put_u64(writer *w, uint64_t value)
 {
-    return ke__out_write(w->cx, w->out, &value, sizeof value);
+    return emit(w, &value, sizeof value);
 }
 
 static ke_status put_string(writer *w, const char *text)
@@ -57,7 +64,7 @@ static ke_status put_padding(writer *w, uint32_t alignment)
     uint64_t left = -position(w) & (alignment - 1);
     while (left > 0 && st == KE_OK) {
         size_t step = left < sizeof zeros ? left : sizeof zeros;
-        st = ke__out_write(w->cx, w->out, zeros, step);
+        st = emit(w, zeros, step);
         left -= step;
     }
     return st;
@@ -172,13 +179,24 @@ static uint64_t changed_bytes(const ke__tensor *t, const ke__gguf_change *c)
     return t->rows * row_bytes;
 }
 
-/* A tensor's slot runs from its data to the next tensor's, or to the end of the file. */
+/* A tensor's slot runs from its data to the next tensor's, or to the end of the file. Of
+ * several files, what lies between the tensors is not kept. */
 static uint64_t slot_bytes(const ke__gguf *g, size_t rank)
 {
     const ke__tensor *t = &g->tensors[g->by_offset[rank]];
+    if (g->joined)
+        return aligned(t->bytes, g->alignment);
     uint64_t end =
         rank + 1 < g->n_tensors ? g->tensors[g->by_offset[rank + 1]].offset : g->map.bytes;
     return end - t->offset;
+}
+
+/* Where the first tensor's data lies; what is before it in the data is kept too. */
+static uint64_t first_offset(const ke__gguf *g)
+{
+    if (g->joined)
+        return g->data_offset;
+    return g->n_tensors ? g->tensors[g->by_offset[0]].offset : g->map.bytes;
 }
 
 /* Offsets of all tensors in the new data. A tensor that keeps its size keeps its slot, with
@@ -186,7 +204,7 @@ static uint64_t slot_bytes(const ke__gguf *g, size_t rank)
 static void place(const ke__gguf *g, const ke__gguf_change *changes, size_t n_changes,
                   uint64_t *offsets)
 {
-    uint64_t at = g->n_tensors ? g->tensors[g->by_offset[0]].offset - g->data_offset : 0;
+    uint64_t at = first_offset(g) - g->data_offset;
     for (size_t rank = 0; rank < g->n_tensors; rank++) {
         size_t i = g->by_offset[rank];
         const ke__gguf_change *c = change_of(i, changes, n_changes);
@@ -201,14 +219,13 @@ static ke_status put_data(writer *w, const ke__gguf *g, const ke__gguf_change *c
                           size_t n_changes)
 {
     ke_status st = KE_OK;
-    uint64_t before = g->n_tensors ? g->tensors[g->by_offset[0]].offset : g->map.bytes;
-    KE_TRY(put(w, g->map.data + g->data_offset, before - g->data_offset));
+    KE_TRY(put(w, g->map.data + g->data_offset, first_offset(g) - g->data_offset));
     for (size_t rank = 0; rank < g->n_tensors; rank++) {
         const ke__tensor *t = &g->tensors[g->by_offset[rank]];
         const ke__gguf_change *c = change_of(g->by_offset[rank], changes, n_changes);
         uint64_t slot = slot_bytes(g, rank), bytes = c ? changed_bytes(t, c) : t->bytes;
         KE_TRY(put(w, c ? c->data : t->data, bytes));
-        if (bytes == t->bytes)
+        if (bytes == t->bytes && !g->joined)
             KE_TRY(put(w, t->data + bytes, slot - bytes));
         else
             KE_TRY(put_padding(w, g->alignment));
@@ -222,10 +239,10 @@ ke_status ke__gguf_write(ke_ctx *cx, ke__out *out, const ke__gguf *g,
                          const ke__gguf_stamp *stamps, size_t n_stamps)
 {
     ke_status st = KE_OK;
-    writer w = {cx, out, out->bytes};
+    writer w = {cx, out, out->bytes, NULL};
     uint64_t *offsets = NULL;
     size_t n_kept = 0;
-    if (n_changes == 0 && n_stamps == 0)
+    if (n_changes == 0 && n_stamps == 0 && !g->joined)
         return put(&w, g->map.data, g->map.bytes);
     KE_TRY(check_request(cx, g, changes, n_changes, stamps, n_stamps));
     KE_TRY(ke__alloc(cx, &offsets, g->n_tensors, sizeof *offsets));
@@ -290,6 +307,17 @@ done:
     return st;
 }
 
+ke_status ke__gguf_keys(ke_ctx *cx, ke__text *out, const ke__gguf_new_kv *kvs, size_t n)
+{
+    ke_status st = KE_OK;
+    writer w = {.cx = cx, .text = out};
+    KE_TRY(put_header(&w, 3, 0, n));
+    for (size_t i = 0; i < n; i++)
+        KE_TRY(put_kv(&w, &kvs[i]));
+done:
+    return st;
+}
+
 static ke_status new_tensor_bytes(ke_ctx *cx, const ke__gguf_new_tensor *t, size_t *bytes)
 {
     size_t row_bytes;
@@ -331,7 +359,7 @@ ke_status ke__gguf_create(ke_ctx *cx, const char *path, const ke__gguf_new_kv *k
     uint32_t alignment = 32;
     ke__out out;
     KE_TRY(ke__out_open(cx, &out, path, true));
-    writer w = {cx, &out, 0};
+    writer w = {cx, &out, 0, NULL};
     KE_TRY(put_header(&w, 3, n_tensors, n_kvs));
     for (size_t i = 0; i < n_kvs; i++) {
         if (strcmp(kvs[i].key, "general.alignment") == 0)

@@ -154,14 +154,11 @@ done:
     return st;
 }
 
-static bool same_value(const ke__gguf *a, const ke__gguf_kv *ka, const ke__gguf *b,
-                       const ke__gguf_kv *kb)
+static bool same_value(const ke__gguf_kv *a, const ke__gguf_kv *b)
 {
-    size_t bytes_a = ka->offset + ka->bytes - (size_t)(ka->value - a->map.data);
-    size_t bytes_b = kb->offset + kb->bytes - (size_t)(kb->value - b->map.data);
-
-    return ka->type == kb->type && ka->item == kb->item && ka->n == kb->n &&
-           bytes_a == bytes_b && memcmp(ka->value, kb->value, bytes_a) == 0;
+    return a->type == b->type && a->item == b->item && a->n == b->n &&
+           a->value_bytes == b->value_bytes &&
+           memcmp(a->value, b->value, a->value_bytes) == 0;
 }
 
 static ke_status add_key(ke_ctx *cx, ke_diff *out, const ke__gguf_kv *kv)
@@ -183,7 +180,7 @@ static ke_status diff_keys(ke_ctx *cx, ke_diff *out, const ke__gguf *a, const ke
     KE_TRY(ke__pair_keys(cx, &in_a, b, a));
     KE_TRY(ke__alloc(cx, &out->metadata, a->n_kvs + b->n_kvs, sizeof *out->metadata));
     for (size_t i = 0; i < a->n_kvs; i++)
-        if (in_b[i] < 0 || !same_value(a, &a->kvs[i], b, &b->kvs[in_b[i]]))
+        if (in_b[i] < 0 || !same_value(&a->kvs[i], &b->kvs[in_b[i]]))
             KE_TRY(add_key(cx, out, &a->kvs[i]));
     for (size_t i = 0; i < b->n_kvs; i++)
         if (in_a[i] < 0)
