@@ -13,17 +13,21 @@
 extern "C" {
 #endif
 
-typedef struct ke_model ke_model;         /**< An open file: a read-only map. */
+typedef struct ke_model ke_model;         /**< Open files: read-only maps. */
 typedef struct ke_tokenizer ke_tokenizer; /**< Belongs to its model. */
 typedef struct ke_stack ke_stack;         /**< Edits in force, see knowedit/patch.h. */
 
 /**
- * Open a GGUF file. Nothing of it is copied but the index.
+ * Open a model: a GGUF file, any part of a split one or the folder of its parts, or a
+ * safetensors folder as transformers saves it (docs/formats.md). Nothing of it is copied
+ * but the index, and what a safetensors model stores in another layout than is computed
+ * with (GPT-2's matrices, Gemma's norms).
  *
  * Ownership: `*out` is the caller's, freed with ke_model_close(). NULL on failure.
+ * The files stay mapped: a program that shortens one meanwhile ends this one with SIGBUS.
  * @retval KE_EIO      cannot be opened or read
- * The file stays mapped: a program that shortens it meanwhile ends this one with SIGBUS.
- * @retval KE_EFORMAT  not a sound GGUF file; the message says what, where, expected
+ * @retval KE_ENOENT   a part or shard is missing; the message has its name
+ * @retval KE_EFORMAT  not a sound file; the message says what, where, expected
  * @retval KE_ENOTSUP  an architecture or tokenizer that is not known
  */
 KE_API KE_MUST_CHECK ke_status ke_model_open(ke_ctx *cx, ke_model **out, const char *path);
@@ -41,6 +45,7 @@ typedef struct ke_model_info {
     size_t n_edits;            /**< Edits recorded in the file's metadata. */
     const char *tokenizer;     /**< e.g. "gpt2 (smollm)". */
     const char *chat_template; /**< The file's own text, or NULL. */
+    const char *container;     /**< e.g. "GGUF", "safetensors in 2 shards". */
 } ke_model_info;
 KE_API void ke_model_info_get(const ke_model *model, ke_model_info *out);
 
@@ -54,7 +59,8 @@ typedef struct ke_tensor_info {
 KE_API void ke_model_tensor_get(const ke_model *model, size_t i, ke_tensor_info *out);
 /** Edit record `i` of the file as JSON text, as written by a stamp; the model's. */
 KE_API const char *ke_model_edit_get(const ke_model *model, size_t i);
-/** SHA-256 of the whole file as 64 hex digits and NUL; read once, then remembered. */
+/** SHA-256 of the whole file as 64 hex digits and NUL; read once, then remembered. Of
+ * several files, that of all of them one after the other (docs/formats.md). */
 KE_API KE_MUST_CHECK ke_status ke_model_sha256(ke_ctx *cx, const ke_model *model,
                                                char out[65]);
 

@@ -1,5 +1,5 @@
-/* Opening a model: the descriptor's row, the metadata's numbers, and every weight checked
- * for its shape before anything is computed. */
+/* Opening a model: the files, the descriptor's row, the metadata's numbers, and every
+ * weight checked for its shape before anything is computed. */
 #include "model/model.h"
 
 #include <inttypes.h>
@@ -91,7 +91,8 @@ static ke_status read_sizes(ke_ctx *cx, ke_model *m)
     KE_TRY(get_real(cx, m, "final_logit_softcapping", 0.0F, &m->logit_softcap));
     KE_TRY(get_real(cx, m, "attn_logit_softcapping", 0.0F, &m->attn_softcap));
     m->embed_scale = m->arch->embed_scaled ? sqrtf((float)i->d_model) : 1.0F;
-    m->attn_scale = 1.0F / sqrtf((float)i->head_dim);
+    KE_TRY(get_real(cx, m, "attention.scale", 1.0F / sqrtf((float)i->head_dim),
+                    &m->attn_scale));
 done:
     return st;
 }
@@ -198,10 +199,16 @@ done:
     return st;
 }
 
-/* Llama 3's frequency divisors come as a tensor of rot / 2 numbers. */
+/* Llama 3's frequency divisors come as a tensor of rot / 2 numbers, or are computed from
+ * config.json. */
 static ke_status read_rope_factors(ke_ctx *cx, ke_model *m)
 {
     ke__param p = {0};
+    if (m->folder) {
+        m->rope_factors = m->folder->config.rope_factors;
+        m->folder->config.rope_factors = NULL;
+        return KE_OK;
+    }
     ke_status st =
         bind(cx, m, &p, (want){"rope_freqs.weight", 0, m->rope_rot / 2, 0, 0, false});
     if (st != KE_OK || !p.mat.data)
@@ -222,8 +229,8 @@ done:
 static ke_status read_rope(ke_ctx *cx, ke_model *m)
 {
     ke_status st = KE_OK;
-    float base = 0, factor = 1, scale = 1;
-    uint32_t window = 0;
+    float base = 0, local_base = 0, factor = 1, scale = 1;
+    uint32_t window = 0, period = 0;
     key_buf key;
     ke__gguf_str kind = {NULL, 0};
     if (m->arch->learned_positions)
@@ -244,18 +251,22 @@ static ke_status read_rope(ke_ctx *cx, ke_model *m)
         return ke__fail(cx, KE_ENOTSUP, m->info.path,
                         "rope scaling \"%.*s\" is not supported (none and linear are)",
                         (int)(kind.bytes < 40 ? kind.bytes : 40), kind.data);
+    KE_TRY(get_real(cx, m, "rope.freq_base_swa", 10000.0F, &local_base));
+    /* Gemma 3: five layers with a window and a base of their own, then one that sees all.
+     */
+    KE_TRY(get_size(cx, m, "attention.sliding_window_pattern", 6, MAX_WIDTH, &period));
     if (m->arch->sliding)
         KE_TRY(get_size(cx, m, "attention.sliding_window", 0, MAX_CONTEXT, &window));
     KE_TRY(read_rope_factors(cx, m));
     for (uint32_t l = 0; l < m->info.n_layers; l++) {
-        /* Gemma 3: five layers with a window and base 10,000, then one that sees all. */
-        bool local = m->arch->sliding && (l + 1) % 6 != 0;
+        bool local = m->arch->sliding && (l + 1) % period != 0;
         m->layers[l].window = local ? window : 0;
-        m->layers[l].rope = (ke__rope){.rot = m->rope_rot,
-                                       .interleaved = m->arch->rope_interleaved,
-                                       .base = local ? 10000.0F : base,
-                                       .scale = local ? 1.0F : scale,
-                                       .factors = m->rope_factors};
+        m->layers[l].rope =
+            (ke__rope){.rot = m->rope_rot,
+                       .interleaved = m->arch->rope_interleaved && !m->folder,
+                       .base = local ? local_base : base,
+                       .scale = local ? 1.0F : scale,
+                       .factors = m->rope_factors};
     }
 done:
     return st;
@@ -339,18 +350,68 @@ done:
     return st;
 }
 
+/* "GGUF", "GGUF in 3 parts", "safetensors in 2 shards" */
+static ke_status name_container(ke_ctx *cx, ke_model *m)
+{
+    const ke__files *f = &m->files;
+    size_t shards = f->n - f->n_heads;
+    ke_status st;
+    if (f->form == KE__FORM_SPLIT)
+        st = ke__format(cx, &m->strings[3], "GGUF in %zu parts", f->n);
+    else if (f->form == KE__FORM_SAFETENSORS && shards > 1)
+        st = ke__format(cx, &m->strings[3], "safetensors in %zu shards", shards);
+    else
+        st = ke__strdup(cx, &m->strings[3],
+                        f->form == KE__FORM_SAFETENSORS ? "safetensors" : "GGUF");
+    m->info.container = m->strings[3];
+    return st;
+}
+
+/* The index, whatever the files are. */
+static ke_status open_files(ke_ctx *cx, ke_model *m, const char *path)
+{
+    ke_status st = KE_OK;
+    KE_TRY(ke__files_open(cx, &m->files, path));
+    if (m->files.form == KE__FORM_SAFETENSORS)
+        KE_TRY(ke__folder_open(cx, &m->folder, &m->file, &m->files));
+    else
+        KE_TRY(ke__gguf_join(cx, &m->file, &m->files));
+    KE_TRY(name_container(cx, m));
+    m->info.path = m->files.path;
+    m->info.file_bytes = m->files.bytes;
+    m->info.n_tensors = m->file.n_tensors;
+    for (size_t i = 0; i < m->file.n_tensors; i++)
+        m->info.n_params += m->file.tensors[i].rows * m->file.tensors[i].cols;
+done:
+    return st;
+}
+
+static ke_status open_tokenizer(ke_ctx *cx, ke_model *m)
+{
+    ke_status st = KE_OK;
+    if (m->folder) {
+        KE_TRY(ke__tokenizer_from_json(cx, &m->tokenizer, m->files.folder));
+        KE_TRY(ke__chat_template_from_json(cx, &m->strings[2], m->files.folder));
+        m->info.chat_template = m->strings[2];
+    } else {
+        KE_TRY(ke__tokenizer_from_gguf(cx, &m->tokenizer, &m->file));
+    }
+    if (ke__tokenizer_size(m->tokenizer) > m->info.n_vocab)
+        return ke__fail(cx, KE_EFORMAT, m->info.path,
+                        "the tokenizer has %zu tokens, token_embd.weight %" PRIu32 " rows",
+                        ke__tokenizer_size(m->tokenizer), m->info.n_vocab);
+    m->info.tokenizer = ke__tokenizer_name(m->tokenizer);
+done:
+    return st;
+}
+
 ke_status ke_model_open(ke_ctx *cx, ke_model **out, const char *path)
 {
     ke_status st = KE_OK;
     ke_model *m = NULL;
     *out = NULL;
     KE_TRY(ke__alloc(cx, &m, 1, sizeof *m));
-    KE_TRY(ke__gguf_open(cx, &m->file, path));
-    m->info.path = m->file.map.path;
-    m->info.file_bytes = m->file.map.bytes;
-    m->info.n_tensors = m->file.n_tensors;
-    for (size_t i = 0; i < m->file.n_tensors; i++)
-        m->info.n_params += m->file.tensors[i].rows * m->file.tensors[i].cols;
+    KE_TRY(open_files(cx, m, path));
     KE_TRY(pick_arch(cx, m));
     KE_TRY(read_sizes(cx, m));
     KE_TRY(ke__alloc(cx, &m->layers, m->info.n_layers, sizeof *m->layers));
@@ -358,14 +419,7 @@ ke_status ke_model_open(ke_ctx *cx, ke_model **out, const char *path)
     for (uint32_t l = 0; l < m->info.n_layers; l++)
         KE_TRY(bind_layer(cx, m, l));
     KE_TRY(read_rope(cx, m));
-    KE_TRY(ke__tokenizer_from_gguf(cx, &m->tokenizer, &m->file));
-    if (ke__tokenizer_size(m->tokenizer) > m->info.n_vocab) {
-        st = ke__fail(cx, KE_EFORMAT, path,
-                      "the tokenizer has %zu tokens, token_embd.weight %" PRIu32 " rows",
-                      ke__tokenizer_size(m->tokenizer), m->info.n_vocab);
-        goto done;
-    }
-    m->info.tokenizer = ke__tokenizer_name(m->tokenizer);
+    KE_TRY(open_tokenizer(cx, m));
     KE_TRY(read_edits(cx, m));
     *out = m;
     m = NULL;
@@ -387,6 +441,8 @@ void ke_model_close(ke_ctx *cx, ke_model *m)
     ke__free(cx, m->rope_factors);
     ke__free(cx, m->layers);
     ke__gguf_close(cx, &m->file);
+    ke__folder_close(cx, m->folder);
+    ke__files_close(cx, &m->files);
     ke__free(cx, m);
 }
 
@@ -421,7 +477,7 @@ ke_status ke_model_sha256(ke_ctx *cx, const ke_model *m, char out[65])
     pthread_mutex_lock(&hashing);
     if (!m->sha256[0]) {
         char hex[65];
-        KE_TRY(ke__sha256_of(cx, hex, m->file.map.data, m->file.map.bytes));
+        KE_TRY(ke__files_sha256(cx, &m->files, hex));
         memcpy(cache->sha256, hex, sizeof hex);
     }
     memcpy(out, m->sha256, 65);

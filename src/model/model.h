@@ -5,6 +5,7 @@
 #include "format/gguf.h"
 #include "kernels/ops.h"
 #include "knowedit/model.h"
+#include "model/folder.h"
 #include "token/token.h"
 
 /* What an architecture is, apart from its sizes. One row in arch.c. */
@@ -61,7 +62,9 @@ typedef struct ke__layer {
 } ke__layer;
 
 struct ke_model {
-    ke__gguf file;
+    ke__files files;
+    ke__gguf file;      /* keys and tensors, whatever the files are */
+    ke__folder *folder; /* of a safetensors model, else NULL */
     const ke__arch *arch;
     ke_model_info info;
     float eps, embed_scale, attn_scale, attn_softcap, logit_softcap;
@@ -71,7 +74,7 @@ struct ke_model {
     ke__layer *layers;   /* [L] */
     float *rope_factors; /* [rot / 2] from rope_freqs.weight, or NULL */
     ke_tokenizer *tokenizer;
-    char *strings[3]; /* architecture, name, template: owned */
+    char *strings[4]; /* architecture, name, template, container: owned */
     char **edits;     /* [info.n_edits] JSON texts, owned */
     uint32_t rope_rot;
     char sha256[65]; /* "" until asked for */
