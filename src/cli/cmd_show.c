@@ -70,14 +70,14 @@ static json_t *card_json(const ke_model *model, const ke_model_info *m,
                          const type_sum *sums, size_t n_sums, bool tensors)
 {
     json_t *card = json_pack(
-        "{s:s, s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:I, s:I}",
-        "schema", "knowedit.show/1", "path", ke__json_string(m->path), "architecture",
-        m->architecture, "name", ke__json_string(m->name), "layers", (int)m->n_layers,
-        "d_model", (int)m->d_model, "d_ffn", (int)m->d_ffn, "heads", (int)m->n_heads,
-        "kv_heads", (int)m->n_kv_heads, "head_dim", (int)m->head_dim, "vocabulary",
-        (int)m->n_vocab, "context", (int)m->n_context, "parameters",
-        (json_int_t)m->n_params, "bytes", (json_int_t)m->file_bytes, "n_tensors",
-        (json_int_t)m->n_tensors);
+        "{s:s, s:o, s:s, s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:I, s:I}",
+        "schema", "knowedit.show/1", "path", ke__json_string(m->path), "container",
+        m->container, "architecture", m->architecture, "name", ke__json_string(m->name),
+        "layers", (int)m->n_layers, "d_model", (int)m->d_model, "d_ffn", (int)m->d_ffn,
+        "heads", (int)m->n_heads, "kv_heads", (int)m->n_kv_heads, "head_dim",
+        (int)m->head_dim, "vocabulary", (int)m->n_vocab, "context", (int)m->n_context,
+        "parameters", (json_int_t)m->n_params, "bytes", (json_int_t)m->file_bytes,
+        "n_tensors", (json_int_t)m->n_tensors);
     if (card == NULL)
         return NULL;
     (void)json_object_set_new(card, "types", types_json(sums, n_sums));
@@ -112,7 +112,8 @@ static void print_card(const ke_model *model, const ke_model_info *m, const type
                        size_t n_sums)
 {
     char size[32];
-    printf("file        %s (%s)\n", m->path, ke__talk_size(size, m->file_bytes));
+    printf("file        %s (%s, %s)\n", m->path, m->container,
+           ke__talk_size(size, m->file_bytes));
     printf("model       ");
     ke__talk_plain(stdout, m->name[0] ? m->name : "(no name)", 0);
     printf(", architecture %s, %.1f million parameters\n", m->architecture,

@@ -96,10 +96,15 @@ KE_MUST_CHECK ke_status ke__patch_parse(ke_ctx *cx, ke_patch **out, const char *
 
 /* Bytes handled between two looks at the cancel flag. */
 #define KE__STEP_BYTES ((uint64_t)16 << 20)
-/* KE_EFORMAT unless every piece lies within the edited file or the literal, and they are
- * together no longer than the two. *total: their sum. */
+/* KE_EFORMAT unless every piece lies within the edited files or the literal, they are
+ * together no longer than the two, and the files, if any are named, are just as long.
+ * *total: the pieces' sum. */
 KE_MUST_CHECK ke_status ke__recipe_check(ke_ctx *cx, const ke__recipe *recipe,
                                          uint64_t edited_bytes, uint64_t *total);
+/* The bytes of a checked piece from its byte `done` on, of which *n (at least one, if there
+ * are any, and no more than a step) lie in one place. */
+const uint8_t *ke__piece_at(const ke__recipe *r, const ke__piece *piece,
+                            const ke__files *edited, uint64_t done, uint64_t *n);
 void ke__recipe_free(ke_ctx *cx, ke__recipe *recipe);
 
 #endif

@@ -1,4 +1,5 @@
 /* From a stack to a file: edited tensors rounded to the type that they get there. */
+#include "format/safetensors.h"
 #include "patch/patch.h"
 
 #include <math.h>
@@ -57,10 +58,16 @@ static void round_row(size_t row, unsigned thread, void *payload)
     r->sums[row][1] = size;
 }
 
-static ke_status check_types(ke_ctx *cx, const ke__tensor *t, const ke__dtype_traits *type)
+static ke_status check_types(ke_ctx *cx, const ke_model *model, const ke__tensor *t,
+                             const ke__dtype_traits *type)
 {
     char names[128];
 
+    if (model->files.form == KE__FORM_SAFETENSORS && !ke__safetensors_takes(type))
+        return ke__fail(cx, KE_ENOTSUP, t->name,
+                        "tensor \"%s\" can't be stored as %s in a safetensors file, which "
+                        "takes f32, f16, bf16 and f64",
+                        t->name, type->name);
     ke__dtype_list(names, sizeof names);
     if (!type->from_f32 || !type->to_f32)
         return ke__fail(cx, KE_ENOTSUP, t->name,
@@ -107,7 +114,7 @@ static ke_status merge_tensor(ke_ctx *cx, ke__merged_tensor *out, const ke_model
     float *values = NULL;
     struct rounding r = {.tensor = t, .type = type, .cx = cx};
 
-    KE_TRY(check_types(cx, t, type));
+    KE_TRY(check_types(cx, model, t, type));
     if (!ke__row_bytes(&r.row_bytes, type, t->cols) ||
         !ke__row_bytes(&r.file_row_bytes, t->type, t->cols) ||
         !ke__mul(&out->bytes, t->rows, r.row_bytes)) {
@@ -185,22 +192,5 @@ ke_status ke__stack_push_merged(ke_ctx *cx, ke_stack *stack, const ke__merged *m
     if (st != KE_OK)
         ke_stack_pop(cx, stack);
 done:
-    return st;
-}
-
-ke_status ke__merged_write(ke_ctx *cx, ke__out *out, const ke_model *model,
-                           const ke__merged *m, const ke__gguf_stamp *stamps,
-                           size_t n_stamps)
-{
-    ke_status st = KE_OK;
-    ke__gguf_change *changes = NULL;
-
-    KE_TRY(ke__alloc(cx, &changes, m->n, sizeof *changes));
-    for (size_t i = 0; i < m->n; i++)
-        changes[i] =
-            (ke__gguf_change){m->tensors[i].tensor, m->tensors[i].type, m->tensors[i].data};
-    KE_TRY(ke__gguf_write(cx, out, &model->file, changes, m->n, stamps, n_stamps));
-done:
-    ke__free(cx, changes);
     return st;
 }

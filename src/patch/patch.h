@@ -26,14 +26,21 @@ typedef struct ke__part {
     char *fact;   /* as it is told */
 } ke__part;
 
-/* How to rebuild the base file: pieces taken from the edited file or from here. */
+/* How to rebuild the base: pieces taken from the edited file (of several, one after the
+ * other) or from here; and the files that they are cut into, if it was a folder. */
 typedef struct ke__piece {
     uint64_t source; /* 0: `literal`, 1: the edited file */
     uint64_t offset, bytes;
 } ke__piece;
+typedef struct ke__recipe_file {
+    char *name;
+    uint64_t bytes;
+} ke__recipe_file;
 typedef struct ke__recipe {
     ke__piece *pieces;
     size_t n_pieces;
+    ke__recipe_file *files; /* [n_files]; none: one file under any name */
+    size_t n_files;
     uint8_t *literal;
     uint64_t literal_bytes;
 } ke__recipe;
@@ -84,13 +91,40 @@ void ke__merged_free(ke_ctx *cx, ke__merged *m);
 KE_MUST_CHECK ke_status ke__stack_push_merged(ke_ctx *cx, ke_stack *stack,
                                               const ke__merged *m);
 
-/* Write the edited model to `out` (opened by the caller), and fill patch->undo from what
- * was written: `edited` is a map of the written file. */
-KE_MUST_CHECK ke_status ke__merged_write(ke_ctx *cx, ke__out *out, const ke_model *model,
-                                         const ke__merged *m, const ke__gguf_stamp *stamps,
-                                         size_t n_stamps);
-KE_MUST_CHECK ke_status ke__patch_set_undo(ke_ctx *cx, ke_patch *p, const ke__map *base,
-                                           const ke__map *edited);
+/* An edited copy of a model under way: a file or a folder, as the model's form and the
+ * path have it. Start from KE__MODEL_OUT_NONE. */
+typedef struct ke__model_out {
+    ke__out file;
+    ke__outdir folder;
+    bool is_folder;
+} ke__model_out;
+#define KE__MODEL_OUT_NONE                                                                 \
+    {                                                                                      \
+        .file = {.fd = -1}, .folder = {.fd = -1 }                                          \
+    }
+/* KE_EEXIST, KE_EIO as for the outputs; KE_EINVAL for a name that the form can't have. */
+KE_MUST_CHECK ke_status ke__model_out_open(ke_ctx *cx, ke__model_out *out,
+                                           const ke__files *base, const char *path,
+                                           bool force);
+/* Write the model with changes and stamps, all of it on the disk after; the SHA-256. */
+KE_MUST_CHECK ke_status ke__model_out_write(ke_ctx *cx, ke__model_out *out,
+                                            const ke_model *model, const ke__merged *m,
+                                            const ke__gguf_stamp *stamps, size_t n_stamps,
+                                            char sha256[65]);
+/* A path under which it can be opened before it has its name. Caller frees. */
+KE_MUST_CHECK ke_status ke__model_out_readable(ke_ctx *cx, const ke__model_out *out,
+                                               char **path);
+KE_MUST_CHECK ke_status ke__model_out_commit(ke_ctx *cx, ke__model_out *out);
+bool ke__model_out_named(const ke__model_out *out);
+void ke__model_out_close(ke_ctx *cx, ke__model_out *out); /* drop it if it has no name */
+
+/* Copy what belongs to a safetensors folder beside its weights. */
+KE_MUST_CHECK ke_status ke__beside_copy(ke_ctx *cx, const ke__outdir *out,
+                                        const ke__files *files);
+
+/* Fill patch->undo: how the files `base` come back from the files `edited`. */
+KE_MUST_CHECK ke_status ke__patch_set_undo(ke_ctx *cx, ke_patch *p, const ke__files *base,
+                                           const ke__files *edited);
 /* The patch at `path`, which must belong to the edited file of hash `edited`, and know the
  * way back: else KE_EMISMATCH or KE_EINVAL. */
 KE_MUST_CHECK ke_status ke__patch_load_for(ke_ctx *cx, ke_patch **out, const char *path,

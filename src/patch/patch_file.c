@@ -43,6 +43,17 @@ done:
     return st;
 }
 
+static json_t *files_json(const ke__recipe *recipe)
+{
+    json_t *list = json_array();
+    bool ok = list != NULL;
+
+    for (size_t i = 0; ok && i < recipe->n_files; i++)
+        ok = ke__json_add(list, json_pack("[sI]", recipe->files[i].name,
+                                          (json_int_t)recipe->files[i].bytes));
+    return ke__json_done(list, ok);
+}
+
 static ke_status put_undo(ke_ctx *cx, json_t *header, ke__payload *payload,
                           const ke__recipe *recipe)
 {
@@ -59,6 +70,8 @@ static ke_status put_undo(ke_ctx *cx, json_t *header, ke__payload *payload,
         }
     }
     KE_TRY(ke__json_put(cx, undo, "pieces", json_incref(list)));
+    if (recipe->n_files > 0)
+        KE_TRY(ke__json_put(cx, undo, "files", files_json(recipe)));
     KE_TRY(ke__json_put(cx, undo, "literal_bytes",
                         json_integer((json_int_t)recipe->literal_bytes)));
     KE_TRY(ke__payload_add(cx, payload, undo, "literal", recipe->literal,
@@ -181,6 +194,30 @@ static ke_status read_piece(ke_ctx *cx, ke__piece *out, const ke__source *src,
     return KE_OK;
 }
 
+static ke_status read_files(ke_ctx *cx, ke__recipe *out, const ke__source *src,
+                            const json_t *list)
+{
+    ke_status st = KE_OK;
+
+    if (json_array_size(list) == 0)
+        return KE_OK;
+    KE_TRY(ke__alloc(cx, &out->files, json_array_size(list), sizeof *out->files));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i), *bytes = json_array_get(entry, 1);
+        const char *name = json_string_value(json_array_get(entry, 0));
+        if (json_array_size(entry) != 2 || !name || json_integer_value(bytes) <= 0) {
+            st =
+                ke__fail(cx, KE_EFORMAT, src->path, "an undo file: expected [name, bytes]");
+            goto done;
+        }
+        KE_TRY(ke__strdup(cx, &out->files[i].name, name));
+        out->files[i].bytes = (uint64_t)json_integer_value(bytes);
+        out->n_files++;
+    }
+done:
+    return st;
+}
+
 static ke_status read_undo(ke_ctx *cx, ke__recipe *out, ke__source *src, const json_t *undo)
 {
     ke_status st = KE_OK;
@@ -195,6 +232,7 @@ static ke_status read_undo(ke_ctx *cx, ke__recipe *out, ke__source *src, const j
     out->n_pieces = json_array_size(list);
     for (size_t i = 0; i < out->n_pieces; i++)
         KE_TRY(read_piece(cx, &out->pieces[i], src, json_array_get(list, i)));
+    KE_TRY(read_files(cx, out, src, json_object_get(undo, "files")));
     KE_TRY(
         ke__source_u64(cx, src, undo, "literal_bytes", 0, src->bytes, &out->literal_bytes));
     KE_TRY(ke__source_take(cx, src, undo, "literal", out->literal_bytes, &literal));

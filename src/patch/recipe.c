@@ -1,8 +1,8 @@
 /* The way back from an edited file: the base file as pieces of the edited one, and a
- * literal for what the edit replaced. Nothing but match_gguf() knows a file format: it
- * says where in the edited file a range of the base should be found again. */
+ * literal for what the edit replaced. Offsets count through all files of a model; which
+ * range of the base should be found where again is format/ranges.h's to say. */
+#include "format/ranges.h"
 #include "patch/kinds.h"
-#include "patch/pairs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,14 +16,41 @@ struct match {
 };
 struct matches {
     struct match *items;
-    size_t n, room;
+    size_t n;
 };
 
 void ke__recipe_free(ke_ctx *cx, ke__recipe *recipe)
 {
+    for (size_t i = 0; i < recipe->n_files; i++)
+        ke__free(cx, recipe->files[i].name);
+    ke__free(cx, recipe->files);
     ke__free(cx, recipe->pieces);
     ke__free(cx, recipe->literal);
     *recipe = (ke__recipe){0};
+}
+
+/* The files that the pieces are cut into: names in one folder, each once. */
+static ke_status check_files(ke_ctx *cx, const ke__recipe *recipe, uint64_t total)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < recipe->n_files; i++) {
+        const ke__recipe_file *f = &recipe->files[i];
+        if (!ke__plain_name(f->name))
+            return ke__fail(cx, KE_EFORMAT, "undo",
+                            "file %zu: '%.60s' is no file's name in a folder", i, f->name);
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(f->name, recipe->files[j].name) == 0)
+                return ke__fail(cx, KE_EFORMAT, "undo", "the file '%.60s' occurs twice",
+                                f->name);
+        if (f->bytes == 0 || __builtin_add_overflow(sum, f->bytes, &sum))
+            sum = UINT64_MAX;
+    }
+    if (recipe->n_files > 0 && sum != total)
+        return ke__fail(cx, KE_EFORMAT, "undo",
+                        "files of other sizes than the %llu bytes of the pieces",
+                        (unsigned long long)total);
+    return KE_OK;
 }
 
 ke_status ke__recipe_check(ke_ctx *cx, const ke__recipe *recipe, uint64_t edited_bytes,
@@ -51,13 +78,27 @@ ke_status ke__recipe_check(ke_ctx *cx, const ke__recipe *recipe, uint64_t edited
                             (unsigned long long)most);
     }
     *total = sum;
-    return KE_OK;
+    return check_files(cx, recipe, sum);
+}
+
+const uint8_t *ke__piece_at(const ke__recipe *r, const ke__piece *piece,
+                            const ke__files *edited, uint64_t done, uint64_t *n)
+{
+    uint64_t left = piece->bytes - done;
+    const uint8_t *from = r->literal + piece->offset + done;
+
+    *n = left;
+    if (piece->source == 1)
+        from = ke__files_at(edited, piece->offset + done, n);
+    *n = *n < left ? *n : left;
+    *n = *n < KE__STEP_BYTES ? *n : KE__STEP_BYTES;
+    return from;
 }
 
 /* --- building ---------------------------------------------------------------------- */
 
 struct builder {
-    const ke__map *base, *edited;
+    const ke__files *base, *edited;
     ke__recipe recipe;
     size_t pieces_room;
     size_t literal_room;
@@ -100,7 +141,11 @@ static ke_status add_literal(ke_ctx *cx, struct builder *b, uint64_t bytes)
         KE_TRY(ke__resize(cx, &r->literal, room, 1));
         b->literal_room = room;
     }
-    memcpy(r->literal + at, b->base->data + b->done, bytes);
+    for (uint64_t n = 0, copied = 0; copied < bytes; copied += n) {
+        const uint8_t *from = ke__files_at(b->base, b->done + copied, &n);
+        n = n < bytes - copied ? n : bytes - copied;
+        memcpy(r->literal + at + copied, from, n);
+    }
     r->literal_bytes += bytes;
     KE_TRY(add_piece(cx, b, 0, at, bytes));
 done:
@@ -125,9 +170,12 @@ static ke_status add_match(ke_ctx *cx, struct builder *b, const struct match *m)
     ke_status st = KE_OK;
 
     for (uint64_t at = 0; at < m->bytes;) {
-        uint64_t left = m->bytes - at;
-        uint64_t run = common_prefix(b->base->data + m->base + at,
-                                     b->edited->data + m->edited + at, left);
+        uint64_t left = m->bytes - at, in_base, in_edited;
+        const uint8_t *base = ke__files_at(b->base, m->base + at, &in_base);
+        const uint8_t *edited = ke__files_at(b->edited, m->edited + at, &in_edited);
+        left = left < in_base ? left : in_base;
+        left = left < in_edited ? left : in_edited;
+        uint64_t run = common_prefix(base, edited, left);
         if (run >= MIN_RUN || run == left) {
             KE_TRY(add_piece(cx, b, 1, m->edited + at, run));
         } else {
@@ -171,67 +219,43 @@ done:
     return st;
 }
 
-/* --- GGUF -------------------------------------------------------------------------- */
-
-static ke_status add(ke_ctx *cx, struct matches *list, uint64_t base, uint64_t edited,
-                     uint64_t bytes)
+static ke_status match_ranges(ke_ctx *cx, struct matches *list, const ke__ranges *base,
+                              const ke__ranges *edited)
 {
     ke_status st = KE_OK;
 
-    if (list->n == list->room) {
-        size_t room = list->room ? 2 * list->room : 64;
-        KE_TRY(ke__resize(cx, &list->items, room, sizeof *list->items));
-        list->room = room;
-    }
-    list->items[list->n++] = (struct match){base, edited, bytes};
-done:
-    return st;
-}
-
-/* Each tensor's data and what pads it, up to the next tensor's data or the file's end. */
-static ke_status match_tensors(ke_ctx *cx, struct matches *list, const ke__gguf *base,
-                               const ke__gguf *edited)
-{
-    ke_status st = KE_OK;
-    uint64_t end = base->map.bytes;
-
-    for (size_t rank = base->n_tensors; rank-- > 0;) {
-        const ke__tensor *t = &base->tensors[base->by_offset[rank]];
-        ptrdiff_t twin = ke__gguf_tensor(edited, t->name);
-        if (twin >= 0)
-            KE_TRY(add(cx, list, t->offset, edited->tensors[twin].offset, end - t->offset));
-        end = t->offset;
+    KE_TRY(ke__alloc(cx, &list->items, base->n, sizeof *list->items));
+    for (size_t i = 0; i < base->n; i++) {
+        const ke__range *from = &base->items[i], *twin = ke__ranges_find(edited, from);
+        if (twin)
+            list->items[list->n++] =
+                (struct match){from->offset, twin->offset, from->bytes};
     }
 done:
     return st;
 }
 
-/* The file's fixed head, each metadata key, the tensor infos, each tensor. */
-static ke_status match_gguf(ke_ctx *cx, struct matches *list, const ke__gguf *base,
-                            const ke__gguf *edited)
+/* The files that the joined bytes are; none, if they are one file under any name. */
+static ke_status list_files(ke_ctx *cx, ke__recipe *r, const ke__files *base)
 {
     ke_status st = KE_OK;
-    ptrdiff_t *twin = NULL;
 
-    KE_TRY(ke__pair_keys(cx, &twin, base, edited));
-    KE_TRY(add(cx, list, 0, 0, base->n_kvs ? base->kvs[0].offset : base->infos_offset));
-    for (size_t i = 0; i < base->n_kvs; i++) {
-        const ke__gguf_kv *kv = &base->kvs[i];
-        if (twin[i] >= 0)
-            KE_TRY(add(cx, list, kv->offset, edited->kvs[twin[i]].offset, kv->bytes));
+    if (!base->folder)
+        goto done;
+    KE_TRY(ke__alloc(cx, &r->files, base->n, sizeof *r->files));
+    for (size_t i = 0; i < base->n; i++) {
+        KE_TRY(ke__strdup(cx, &r->files[i].name, base->items[i].name));
+        r->files[i].bytes = base->items[i].map.bytes;
+        r->n_files++;
     }
-    KE_TRY(add(cx, list, base->infos_offset, edited->infos_offset,
-               base->data_offset - base->infos_offset));
-    KE_TRY(match_tensors(cx, list, base, edited));
 done:
-    ke__free(cx, twin);
     return st;
 }
 
 /* --- the whole --------------------------------------------------------------------- */
 
-static ke_status check_gives_back(ke_ctx *cx, const ke__recipe *r, const ke__map *base,
-                                  const ke__map *edited)
+static ke_status check_gives_back(ke_ctx *cx, const ke__recipe *r, const ke__files *base,
+                                  const ke__files *edited)
 {
     ke_status st = KE_OK;
     uint64_t at = 0, total = 0;
@@ -240,11 +264,13 @@ static ke_status check_gives_back(ke_ctx *cx, const ke__recipe *r, const ke__map
     bool same = total == base->bytes;
     for (size_t i = 0; same && i < r->n_pieces; i++) {
         const ke__piece *piece = &r->pieces[i];
-        const uint8_t *from = piece->source == 0 ? r->literal : edited->data;
         for (uint64_t n = 0, done = 0; same && done < piece->bytes; done += n, at += n) {
-            n = piece->bytes - done < KE__STEP_BYTES ? piece->bytes - done : KE__STEP_BYTES;
+            const uint8_t *from = ke__piece_at(r, piece, edited, done, &n), *want;
+            uint64_t left;
             KE_TRY(ke__progress(cx, "checking the way back", at, total));
-            same = memcmp(base->data + at, from + piece->offset + done, n) == 0;
+            want = ke__files_at(base, at, &left);
+            n = n < left ? n : left;
+            same = memcmp(want, from, n) == 0;
         }
     }
     KE_TRY(ke__progress(cx, "checking the way back", total, total));
@@ -255,20 +281,19 @@ done:
     return st;
 }
 
-ke_status ke__patch_set_undo(ke_ctx *cx, ke_patch *p, const ke__map *base,
-                             const ke__map *edited)
+ke_status ke__patch_set_undo(ke_ctx *cx, ke_patch *p, const ke__files *base,
+                             const ke__files *edited)
 {
     ke_status st = KE_OK;
-    /* Maps without a path: they stay the caller's. */
-    ke__gguf base_file = {.map = {.data = base->data, .bytes = base->bytes}};
-    ke__gguf edited_file = {.map = {.data = edited->data, .bytes = edited->bytes}};
+    ke__ranges in_base = {0}, in_edited = {0};
     struct matches list = {0};
     struct builder b = {.base = base, .edited = edited};
 
-    KE_TRY(ke__gguf_parse(cx, &base_file));
-    KE_TRY(ke__gguf_parse(cx, &edited_file));
-    KE_TRY(match_gguf(cx, &list, &base_file, &edited_file));
+    KE_TRY(ke__ranges_new(cx, &in_base, base));
+    KE_TRY(ke__ranges_new(cx, &in_edited, edited));
+    KE_TRY(match_ranges(cx, &list, &in_base, &in_edited));
     KE_TRY(build(cx, &b, &list));
+    KE_TRY(list_files(cx, &b.recipe, base));
     KE_TRY(check_gives_back(cx, &b.recipe, base, edited));
     ke__recipe_free(cx, &p->undo);
     p->undo = b.recipe;
@@ -276,7 +301,7 @@ ke_status ke__patch_set_undo(ke_ctx *cx, ke_patch *p, const ke__map *base,
 done:
     ke__recipe_free(cx, &b.recipe);
     ke__free(cx, list.items);
-    ke__gguf_close(cx, &edited_file);
-    ke__gguf_close(cx, &base_file);
+    ke__ranges_free(cx, &in_edited);
+    ke__ranges_free(cx, &in_base);
     return st;
 }

@@ -99,23 +99,92 @@ static ke_status find_patch(ke_ctx *cx, ke_patch **out, const char *path,
     return st;
 }
 
-static ke_status write_pieces(ke_ctx *cx, ke__out *out, const ke__recipe *recipe,
-                              const ke__map *edited)
+/* The original under way: one file, or a folder of the recipe's files. */
+struct original {
+    const ke__recipe *recipe;
+    const ke__files *edited;
+    ke__sha256 *sha; /* of all files joined */
+    uint64_t total, done;
+    size_t piece;     /* the next bytes are */
+    uint64_t skipped; /* those of this piece from here on */
+};
+
+/* The next `bytes` bytes of the original. */
+static ke_status write_bytes(ke_ctx *cx, ke__out *out, struct original *o, uint64_t bytes)
 {
     ke_status st = KE_OK;
-    uint64_t total = 0;
 
-    KE_TRY(ke__recipe_check(cx, recipe, edited->bytes, &total));
-    for (size_t i = 0; i < recipe->n_pieces; i++) {
-        const ke__piece *piece = &recipe->pieces[i];
-        const uint8_t *from = piece->source == 0 ? recipe->literal : edited->data;
-        for (uint64_t n = 0, done = 0; done < piece->bytes; done += n) {
-            n = piece->bytes - done < KE__STEP_BYTES ? piece->bytes - done : KE__STEP_BYTES;
-            KE_TRY(ke__progress(cx, "writing", out->bytes, total));
-            KE_TRY(ke__out_write(cx, out, from + piece->offset + done, n));
+    while (bytes > 0) {
+        const ke__piece *piece = &o->recipe->pieces[o->piece];
+        uint64_t n = 0;
+        const uint8_t *from = ke__piece_at(o->recipe, piece, o->edited, o->skipped, &n);
+        n = n < bytes ? n : bytes;
+        KE_TRY(ke__progress(cx, "writing", o->done, o->total));
+        KE_TRY(ke__out_write(cx, out, from, n));
+        ke__sha256_add(o->sha, from, n);
+        bytes -= n;
+        o->done += n;
+        o->skipped += n;
+        if (o->skipped == piece->bytes) {
+            o->piece++;
+            o->skipped = 0;
         }
     }
 done:
+    return st;
+}
+
+static ke_status write_files(ke_ctx *cx, const ke__outdir *folder, struct original *o)
+{
+    ke_status st = KE_OK;
+    ke__out file = {.fd = -1};
+
+    KE_TRY(ke__beside_copy(cx, folder, o->edited));
+    for (size_t i = 0; i < o->recipe->n_files; i++) {
+        KE_TRY(ke__outdir_file(cx, folder, &file, o->recipe->files[i].name));
+        KE_TRY(write_bytes(cx, &file, o, o->recipe->files[i].bytes));
+        KE_TRY(ke__out_commit(cx, &file));
+        ke__out_close(cx, &file);
+    }
+done:
+    ke__out_close(cx, &file);
+    return st;
+}
+
+/* The original has the form that it had, whatever the edited one has. */
+static ke_status open_original(ke_ctx *cx, ke__model_out *out, const struct original *o,
+                               const char *path, bool force)
+{
+    size_t n = strlen(path);
+
+    out->is_folder = o->recipe->n_files > 0;
+    if (!out->is_folder)
+        return ke__out_open(cx, &out->file, path, force);
+    if (n > 5 && strcmp(path + n - 5, ".gguf") == 0)
+        return ke__fail(cx, KE_EINVAL, path,
+                        "the original is %zu files: expected the name of a folder",
+                        o->recipe->n_files);
+    return ke__outdir_open(cx, &out->folder, path, force);
+}
+
+static ke_status write_original(ke_ctx *cx, ke__model_out *out, struct original *o,
+                                const char *path, bool force, char sha256[65])
+{
+    ke_status st = KE_OK;
+
+    KE_TRY(ke__recipe_check(cx, o->recipe, o->edited->bytes, &o->total));
+    KE_TRY(ke__sha256_new(cx, &o->sha));
+    KE_TRY(open_original(cx, out, o, path, force));
+    if (out->is_folder) {
+        KE_TRY(write_files(cx, &out->folder, o));
+        ke__sha256_hex(o->sha, sha256);
+    } else {
+        KE_TRY(write_bytes(cx, &out->file, o, o->total));
+        KE_TRY(ke__out_sync(cx, &out->file, sha256));
+    }
+done:
+    ke__sha256_free(cx, o->sha);
+    o->sha = NULL;
     return st;
 }
 
@@ -123,31 +192,32 @@ ke_status ke_undo(ke_ctx *cx, const char *edited_path, const char *patch_path,
                   const char *out_path, bool force, char sha256_out[65])
 {
     ke_status st = KE_OK;
-    ke__map edited = {0};
-    ke__out out = {.fd = -1};
+    ke__files edited = {0};
+    ke__model_out out = KE__MODEL_OUT_NONE;
     ke_patch *p = NULL;
+    struct original o = {.edited = &edited};
     char hash[65], base[65];
 
     KE_TRY(ke__file_refuse_input(cx, out_path, edited_path));
     KE_TRY(ke__file_refuse_input(cx, out_path, patch_path));
-    KE_TRY(ke__map_open(cx, &edited, edited_path));
-    KE_TRY(ke__sha256_of(cx, hash, edited.data, edited.bytes));
+    KE_TRY(ke__files_open(cx, &edited, edited_path));
+    KE_TRY(ke__files_refuse(cx, &edited, out_path));
+    KE_TRY(ke__files_sha256(cx, &edited, hash));
     KE_TRY(find_patch(cx, &p, patch_path, hash));
     KE_TRY(meta_hash(cx, base, p, patch_path, "sha256_base"));
-    KE_TRY(ke__out_open(cx, &out, out_path, force));
-    KE_TRY(write_pieces(cx, &out, &p->undo, &edited));
-    KE_TRY(ke__out_sync(cx, &out, hash));
+    o.recipe = &p->undo;
+    KE_TRY(write_original(cx, &out, &o, out_path, force, hash));
     if (strcmp(hash, base) != 0) {
         st = ke__fail(cx, KE_EMISMATCH, patch_path,
                       "the way back gives a file of SHA-256 %.12s..., expected %.12s...",
                       hash, base);
         goto done;
     }
-    KE_TRY(ke__out_commit(cx, &out));
+    KE_TRY(ke__model_out_commit(cx, &out));
     memcpy(sha256_out, base, sizeof base);
 done:
-    ke__out_close(cx, &out);
+    ke__model_out_close(cx, &out);
     ke_patch_free(cx, p);
-    ke__map_close(cx, &edited);
+    ke__files_close(cx, &edited);
     return st;
 }

@@ -64,7 +64,7 @@ done:
     return st;
 }
 
-static ke_status write_file(ke_ctx *cx, const step *s, ke__out *out, bool stamped,
+static ke_status write_file(ke_ctx *cx, const step *s, ke__model_out *out, bool stamped,
                             char sha256[65])
 {
     ke_status st = KE_OK;
@@ -76,9 +76,10 @@ static ke_status write_file(ke_ctx *cx, const step *s, ke__out *out, bool stampe
         record = NULL;
         KE_TRY(ke__stamps_new(cx, &stamps, s->model, given));
     }
-    KE_TRY(ke__out_open(cx, out, s->job->output_path, s->job->force));
-    KE_TRY(ke__merged_write(cx, out, s->model, &s->merged, stamps.items, stamps.n));
-    KE_TRY(ke__out_sync(cx, out, sha256));
+    KE_TRY(
+        ke__model_out_open(cx, out, &s->model->files, s->job->output_path, s->job->force));
+    KE_TRY(
+        ke__model_out_write(cx, out, s->model, &s->merged, stamps.items, stamps.n, sha256));
 done:
     ke__free(cx, record);
     ke__stamps_free(cx, &stamps);
@@ -86,7 +87,7 @@ done:
 }
 
 /* With the record of the edit, unless the file that `edit` wrote had none. */
-static ke_status merge_step(ke_ctx *cx, step *s, ke__out *out, char sha256[65])
+static ke_status merge_step(ke_ctx *cx, step *s, ke__model_out *out, char sha256[65])
 {
     ke_status st = KE_OK;
     const char *want;
@@ -94,7 +95,7 @@ static ke_status merge_step(ke_ctx *cx, step *s, ke__out *out, char sha256[65])
     KE_TRY(write_file(cx, s, out, true, sha256));
     want = json_string_value(json_object_get(s->meta, "sha256_output"));
     if (want && strcmp(want, sha256) != 0 && !s->job->any_base) {
-        ke__out_close(cx, out);
+        ke__model_out_close(cx, out);
         KE_TRY(write_file(cx, s, out, false, sha256));
         if (strcmp(want, sha256) != 0)
             st = ke__fail(cx, KE_EMISMATCH, s->path,
@@ -106,40 +107,52 @@ done:
     return st;
 }
 
+/* The model as written so far is what the next patch is an edit of. It needs no name for
+ * that, but a folder must stay until what lies beside its weights is copied on. */
+static ke_status step_on(ke_ctx *cx, ke_model **model, ke__model_out *out,
+                         ke__model_out *before)
+{
+    ke_status st = KE_OK;
+    ke_model *next = NULL;
+    char *path = NULL;
+    KE_TRY(ke__model_out_readable(cx, out, &path));
+    KE_TRY(ke_model_open(cx, &next, path));
+    ke_model_close(cx, *model);
+    *model = next;
+    ke__model_out_close(cx, before);
+    *before = *out;
+    *out = (ke__model_out)KE__MODEL_OUT_NONE;
+done:
+    ke__free(cx, path);
+    return st;
+}
+
 ke_status ke_apply(ke_ctx *cx, const ke_apply_job *job, char sha256[65])
 {
     ke_status st = KE_OK;
-    ke_model *model = NULL, *next = NULL;
-    ke__out out = {.fd = -1};
-    char *path = NULL;
+    ke_model *model = NULL;
+    ke__model_out out = KE__MODEL_OUT_NONE, before = KE__MODEL_OUT_NONE;
     step s = {0};
     if (job->n_patches == 0)
         return ke__fail(cx, KE_EINVAL, "patch", "no patch to apply");
-    KE_TRY(ke__file_refuse_input(cx, job->output_path, job->base_path));
     for (size_t i = 0; i < job->n_patches; i++)
         KE_TRY(ke__file_refuse_input(cx, job->output_path, job->patch_paths[i]));
     KE_TRY(ke_model_open(cx, &model, job->base_path));
+    KE_TRY(ke__files_refuse(cx, &model->files, job->output_path));
     for (size_t i = 0; i < job->n_patches; i++) {
+        if (i > 0)
+            KE_TRY(step_on(cx, &model, &out, &before));
         s = (step){.job = job, .model = model, .path = job->patch_paths[i]};
         st = merge_step(cx, &s, &out, sha256);
         step_free(cx, &s);
-        if (st != KE_OK || i + 1 == job->n_patches)
+        if (st != KE_OK)
             break;
-        /* The next edit is of this file, which needs no name for that. */
-        KE_TRY(ke__out_readable(cx, &out, &path));
-        KE_TRY(ke_model_open(cx, &next, path));
-        ke__free(cx, path);
-        path = NULL;
-        ke__out_close(cx, &out); /* it lives on in the map */
-        ke_model_close(cx, model);
-        model = next;
-        next = NULL;
     }
     if (st == KE_OK && !job->dry_run)
-        KE_TRY(ke__out_commit(cx, &out));
+        KE_TRY(ke__model_out_commit(cx, &out));
 done:
-    ke__out_close(cx, &out);
-    ke__free(cx, path);
+    ke__model_out_close(cx, &out);
+    ke__model_out_close(cx, &before);
     ke_model_close(cx, model);
     return st;
 }

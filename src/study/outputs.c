@@ -21,13 +21,23 @@ static ke_status try_open(ke_ctx *cx, const char *path, bool force)
     return st;
 }
 
+/* The same for the model. */
+static ke_status try_model(ke_ctx *cx, const ke__files *base, const char *path, bool force)
+{
+    ke__model_out out;
+    ke_status st = ke__model_out_open(cx, &out, base, path, force);
+    ke__model_out_close(cx, &out);
+    return st;
+}
+
 /* What the job reads: the model, the facts' file, and whatever files settings name. */
-static ke_status refuse_inputs(ke_ctx *cx, const char *path, const ke_edit_job *job)
+static ke_status refuse_inputs(ke_ctx *cx, const char *path, const ke_edit_job *job,
+                               const ke__files *base)
 {
     ke_status st = KE_OK;
     ke_setting_info info;
     const char *method = ke_settings_method(job->settings);
-    KE_TRY(ke__file_refuse_input(cx, path, job->model_path));
+    KE_TRY(ke__files_refuse(cx, base, path));
     KE_TRY(ke__file_refuse_input(cx, path, job->facts_path));
     for (size_t i = 0; ke_method_setting(method, i, &info); i++)
         KE_TRY(ke__file_refuse_input(cx, path, ke_settings_get(job->settings, info.name)));
@@ -64,31 +74,51 @@ static ke_status refuse_model(ke_ctx *cx, const ke_edit_job *job)
     return KE_OK;
 }
 
-ke_status ke__outputs_check(ke_ctx *cx, ke__run *run)
+/* A folder's name without the slashes that it may end with. */
+static ke_status name_output(ke_ctx *cx, char **out, const char *path)
+{
+    size_t bytes = strlen(path);
+    while (bytes > 1 && path[bytes - 1] == '/')
+        bytes--;
+    return ke__strndup(cx, out, path, bytes);
+}
+
+static ke_status name_outputs(ke_ctx *cx, ke__run *run, const ke__files *base)
+{
+    ke_status st = KE_OK;
+    const ke_edit_job *job = run->job;
+    const char *output = job->output_path;
+
+    if (output && ke__files_folder_at(base, output))
+        KE_TRY(name_output(cx, &run->output_path, output));
+    else if (output)
+        KE_TRY(ke__strdup(cx, &run->output_path, output));
+    if (job->patch_path)
+        KE_TRY(ke__strdup(cx, &run->patch_path, job->patch_path));
+    else if (output)
+        KE_TRY(ke__format(cx, &run->patch_path, "%s.kepatch", run->output_path));
+done:
+    return st;
+}
+
+static ke_status check_outputs(ke_ctx *cx, ke__run *run, const ke__files *base)
 {
     ke_status st = KE_OK;
     const ke_edit_job *job = run->job;
     bool orphan = false;
 
-    KE_TRY(refuse_model(cx, job));
-    if (job->output_path)
-        KE_TRY(ke__strdup(cx, &run->output_path, job->output_path));
-    if (job->patch_path)
-        KE_TRY(ke__strdup(cx, &run->patch_path, job->patch_path));
-    else if (job->output_path)
-        KE_TRY(ke__format(cx, &run->patch_path, "%s.kepatch", job->output_path));
-
+    KE_TRY(name_outputs(cx, run, base));
     if (run->output_path) {
-        KE_TRY(refuse_inputs(cx, run->output_path, job));
+        KE_TRY(refuse_inputs(cx, run->output_path, job, base));
         if (ke__file_same(run->output_path, run->patch_path))
             return ke__fail(cx, KE_EINVAL, run->patch_path,
                             "model and patch would both be %s: expected two files",
                             run->patch_path);
     }
     if (run->patch_path)
-        KE_TRY(refuse_inputs(cx, run->patch_path, job));
+        KE_TRY(refuse_inputs(cx, run->patch_path, job, base));
     if (run->output_path)
-        KE_TRY(try_open(cx, run->output_path, job->force));
+        KE_TRY(try_model(cx, base, run->output_path, job->force));
     if (run->patch_path) {
         KE_TRY(is_orphan(cx, &orphan, run));
         run->replace_patch = job->force || orphan;
@@ -98,11 +128,24 @@ done:
     return st;
 }
 
+ke_status ke__outputs_check(ke_ctx *cx, ke__run *run)
+{
+    ke_status st = KE_OK;
+    ke__files base = {0};
+
+    KE_TRY(refuse_model(cx, run->job));
+    KE_TRY(ke__files_open(cx, &base, run->job->model_path));
+    KE_TRY(check_outputs(cx, run, &base));
+done:
+    ke__files_close(cx, &base);
+    return st;
+}
+
 ke_status ke__outputs_room(ke_ctx *cx, const ke__run *run)
 {
     struct statvfs disk;
     char folder[PATH_MAX];
-    uint64_t need = run->model->file.map.bytes;
+    uint64_t need = run->model->files.bytes;
     const char *path = run->output_path, *slash = path ? strrchr(path, '/') : NULL;
     if (!path || run->job->dry_run)
         return KE_OK;
@@ -122,16 +165,14 @@ ke_status ke__outputs_room(ke_ctx *cx, const ke__run *run)
 /* --- after work --------------------------------------------------------------------------
  */
 
-/* Ask every fact of the written file, as any program would open it. */
-static ke_status ask_written(ke_ctx *cx, ke__run *run, const char *path)
+/* Ask every fact of the written model, as any program would open it. */
+static ke_status ask_written(ke_ctx *cx, ke__run *run, const ke_model *written)
 {
     ke_status st = KE_OK;
-    ke_model *written = NULL;
     ke__verdict *verdicts = NULL;
     size_t n = run->job->n_facts;
 
     KE_TRY(ke__alloc(cx, &verdicts, n, sizeof *verdicts));
-    KE_TRY(ke_model_open(cx, &written, path));
     KE_TRY(ke__ask(cx, verdicts, run, written, NULL, NULL, n));
     for (size_t i = 0; i < n; i++) {
         ke_fact_report *f = &run->report->facts[i];
@@ -146,15 +187,14 @@ static ke_status ask_written(ke_ctx *cx, ke__run *run, const char *path)
 done:
     ke__verdicts_free(cx, verdicts, n);
     ke__free(cx, verdicts);
-    ke_model_close(cx, written);
     return st;
 }
 
-static ke_status write_model(ke_ctx *cx, ke__run *run, ke__out *out, ke_patch *patch)
+static ke_status write_model(ke_ctx *cx, ke__run *run, ke__model_out *out, ke_patch *patch)
 {
     ke_status st = KE_OK;
     ke__stamps s = {0};
-    ke__map edited = {0};
+    ke_model *written = NULL;
     char *path = NULL;
 
     /* A file without a change is the base itself, byte for byte. */
@@ -163,35 +203,36 @@ static ke_status write_model(ke_ctx *cx, ke__run *run, ke__out *out, ke_patch *p
         KE_TRY(ke__record_stamp(cx, &record, run));
         KE_TRY(ke__stamps_new(cx, &s, run->model, record));
     }
-    KE_TRY(ke__out_open(cx, out, run->output_path, run->job->force));
-    KE_TRY(ke__merged_write(cx, out, run->model, &run->merged, s.items, s.n));
-    KE_TRY(ke__out_sync(cx, out, run->report->sha256_output));
-    KE_TRY(ke__out_readable(cx, out, &path));
-    KE_TRY(ke__map_open(cx, &edited, path));
-    KE_TRY(ke__patch_set_undo(cx, patch, &run->model->file.map, &edited));
-    KE_TRY(ask_written(cx, run, path));
+    KE_TRY(
+        ke__model_out_open(cx, out, &run->model->files, run->output_path, run->job->force));
+    KE_TRY(ke__model_out_write(cx, out, run->model, &run->merged, s.items, s.n,
+                               run->report->sha256_output));
+    KE_TRY(ke__model_out_readable(cx, out, &path));
+    KE_TRY(ke_model_open(cx, &written, path));
+    KE_TRY(ke__patch_set_undo(cx, patch, &run->model->files, &written->files));
+    KE_TRY(ask_written(cx, run, written));
 done:
-    ke__map_close(cx, &edited);
+    ke_model_close(cx, written);
     ke__free(cx, path);
     ke__stamps_free(cx, &s);
     return st;
 }
 
-/* Whether `patch` is that of the file at `model`. */
+/* Whether `patch` is that of the model at `model`. */
 static ke_status belongs(ke_ctx *cx, bool *out, const char *patch, const char *model)
 {
     ke_status st = KE_OK;
-    ke__map map = {0};
+    ke__files files = {0};
     ke_patch *p = NULL;
     char sha256[65];
-    KE_TRY(ke__map_open(cx, &map, model));
-    KE_TRY(ke__sha256_of(cx, sha256, map.data, map.bytes));
+    KE_TRY(ke__files_open(cx, &files, model));
+    KE_TRY(ke__files_sha256(cx, &files, sha256));
     st = ke__patch_load_for(cx, &p, patch, sha256);
     *out = st == KE_OK;
     st = st == KE_ENOMEM || st == KE_ECANCELED ? st : KE_OK;
 done:
     ke_patch_free(cx, p);
-    ke__map_close(cx, &map);
+    ke__files_close(cx, &files);
     return st;
 }
 
@@ -235,7 +276,8 @@ static void take_back(const ke__run *run, const ke__out *patch, const char *kept
     }
 }
 
-static ke_status give_names(ke_ctx *cx, const ke__run *run, ke__out *model, ke__out *patch)
+static ke_status give_names(ke_ctx *cx, const ke__run *run, ke__model_out *model,
+                            ke__out *patch)
 {
     ke_status st = KE_OK;
     char *kept = NULL;
@@ -244,10 +286,10 @@ static ke_status give_names(ke_ctx *cx, const ke__run *run, ke__out *model, ke__
     KE_TRY(keep_old_patch(cx, run, &kept));
     KE_TRY(ke__out_commit(cx, patch));
     if (run->output_path)
-        KE_TRY(ke__out_commit(cx, model));
+        KE_TRY(ke__model_out_commit(cx, model));
 done:
     /* A model that has its name keeps its patch, even if its folder could not be synced. */
-    if (st != KE_OK && run->output_path && !model->named)
+    if (st != KE_OK && run->output_path && !ke__model_out_named(model))
         take_back(run, patch, kept);
     else if (kept)
         unlink(kept);
@@ -271,7 +313,8 @@ ke_status ke__outputs_write(ke_ctx *cx, ke__run *run)
     ke_status st = KE_OK;
     ke_patch *patch = NULL;
     char *meta = NULL, sha[65];
-    ke__out model_out = {.fd = -1}, patch_out = {.fd = -1};
+    ke__model_out model_out = KE__MODEL_OUT_NONE;
+    ke__out patch_out = {.fd = -1};
 
     if (!run->patch_path)
         return KE_OK;
@@ -291,7 +334,7 @@ ke_status ke__outputs_write(ke_ctx *cx, ke__run *run)
 done:
     if (!run->report->output)
         run->report->sha256_output[0] = '\0';
-    ke__out_close(cx, &model_out);
+    ke__model_out_close(cx, &model_out);
     ke__out_close(cx, &patch_out);
     ke__free(cx, meta);
     ke_patch_free(cx, patch);

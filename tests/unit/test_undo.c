@@ -71,8 +71,8 @@ static ke_patch *make_edit(ke_ctx *cx, const struct edit *e)
     ke_stack *stack = NULL;
     ke_patch *p = NULL;
     ke__merged m;
-    ke__out out;
-    ke__map edited;
+    ke__model_out out;
+    ke__files edited;
     char *path = NULL, meta[256], base_hash[65], hash[65];
 
     for (size_t i = 0; i < COLS; i++)
@@ -80,7 +80,8 @@ static ke_patch *make_edit(ke_ctx *cx, const struct edit *e)
     for (size_t i = 0; i < ROWS; i++)
         u[i] = 1.0F;
     hash_of(cx, base_hash, e->base);
-    assert_int_equal(KE_OK, ke__gguf_open(cx, &model.file, e->base));
+    assert_int_equal(KE_OK, ke__files_open(cx, &model.files, e->base));
+    assert_int_equal(KE_OK, ke__gguf_join(cx, &model.file, &model.files));
     assert_int_equal(KE_OK, ke__patch_new(cx, &p));
     assert_int_equal(KE_OK,
                      ke__patch_add_lowrank(cx, p, e->tensor, ROWS, COLS, 1, 1, u, v));
@@ -88,24 +89,24 @@ static ke_patch *make_edit(ke_ctx *cx, const struct edit *e)
     assert_int_equal(KE_OK, ke_stack_push(cx, stack, p));
     assert_int_equal(
         KE_OK, ke__merge(cx, &m, &model, stack, e->type ? ke__dtype_named(e->type) : NULL));
-    assert_int_equal(KE_OK, ke__out_open(cx, &out, e->edited, true));
-    assert_int_equal(KE_OK,
-                     ke__merged_write(cx, &out, &model, &m, &stamp, e->stamp ? 1 : 0));
-    assert_int_equal(KE_OK, ke__out_sync(cx, &out, hash));
-    assert_int_equal(KE_OK, ke__out_readable(cx, &out, &path));
-    assert_int_equal(KE_OK, ke__map_open(cx, &edited, path));
-    assert_int_equal(KE_OK, ke__patch_set_undo(cx, p, &model.file.map, &edited));
-    assert_int_equal(KE_OK, ke__out_commit(cx, &out));
+    assert_int_equal(KE_OK, ke__model_out_open(cx, &out, &model.files, e->edited, true));
+    assert_int_equal(
+        KE_OK, ke__model_out_write(cx, &out, &model, &m, &stamp, e->stamp ? 1 : 0, hash));
+    assert_int_equal(KE_OK, ke__model_out_readable(cx, &out, &path));
+    assert_int_equal(KE_OK, ke__files_open(cx, &edited, path));
+    assert_int_equal(KE_OK, ke__patch_set_undo(cx, p, &model.files, &edited));
+    assert_int_equal(KE_OK, ke__model_out_commit(cx, &out));
     snprintf(meta, sizeof meta, "{\"sha256_base\":\"%s\",\"sha256_output\":\"%s\"}",
              base_hash, hash);
     assert_int_equal(KE_OK, ke__patch_set_meta(cx, p, meta));
     assert_int_equal(KE_OK, ke_patch_save(cx, p, e->patch, true));
-    ke__map_close(cx, &edited);
+    ke__files_close(cx, &edited);
     ke__free(cx, path);
-    ke__out_close(cx, &out);
+    ke__model_out_close(cx, &out);
     ke__merged_free(cx, &m);
     ke_stack_free(cx, stack);
     ke__gguf_close(cx, &model.file);
+    ke__files_close(cx, &model.files);
     return p;
 }
 
@@ -142,18 +143,18 @@ static void keeps_equal_runs_within_a_changed_tensor(void **state)
 {
     ke_ctx *cx = ke_ctx_new(NULL);
     const char *base = scratch_path(state, "base"), *other = scratch_path(state, "other");
-    ke__map a, b;
+    ke__files a, b;
     ke_patch *p = NULL;
 
     create_base(cx, base);
-    assert_int_equal(KE_OK, ke__map_open(cx, &a, base));
+    assert_int_equal(KE_OK, ke__files_open(cx, &a, base));
     /* Byte 1000 of the last tensor, F32 and 4096 bytes long, is another one. */
     uint8_t *data = malloc(a.bytes);
-    memcpy(data, a.data, a.bytes);
+    memcpy(data, a.items[0].map.data, a.bytes);
     data[a.bytes - 4096 + 1000] ^= 1;
     scratch_write(other, data, a.bytes);
     free(data);
-    assert_int_equal(KE_OK, ke__map_open(cx, &b, other));
+    assert_int_equal(KE_OK, ke__files_open(cx, &b, other));
     assert_int_equal(KE_OK, ke__patch_new(cx, &p));
     assert_int_equal(KE_OK, ke__patch_set_undo(cx, p, &a, &b));
     assert_int_equal(3, p->undo.n_pieces);
@@ -161,8 +162,8 @@ static void keeps_equal_runs_within_a_changed_tensor(void **state)
     assert_int_equal(1, p->undo.literal_bytes);
     assert_int_equal(3095, p->undo.pieces[2].bytes);
     ke_patch_free(cx, p);
-    ke__map_close(cx, &a);
-    ke__map_close(cx, &b);
+    ke__files_close(cx, &a);
+    ke__files_close(cx, &b);
     ke_ctx_free(cx);
 }
 
@@ -352,16 +353,16 @@ static ke_status record(ke_ctx *cx, void *payload)
     ke_status st = KE_OK;
     const char *const *paths = payload;
     ke_patch *p = NULL;
-    ke__map base = {0}, edited = {0};
+    ke__files base = {0}, edited = {0};
 
-    KE_TRY(ke__map_open(cx, &base, paths[3]));
-    KE_TRY(ke__map_open(cx, &edited, paths[0]));
+    KE_TRY(ke__files_open(cx, &base, paths[3]));
+    KE_TRY(ke__files_open(cx, &edited, paths[0]));
     KE_TRY(ke__patch_new(cx, &p));
     KE_TRY(ke__patch_set_undo(cx, p, &base, &edited));
 done:
     ke_patch_free(cx, p);
-    ke__map_close(cx, &base);
-    ke__map_close(cx, &edited);
+    ke__files_close(cx, &base);
+    ke__files_close(cx, &edited);
     return st;
 }
 
