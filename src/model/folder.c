@@ -269,6 +269,11 @@ static ke_status add_tensors(builder *b)
 {
     ke_status st = KE_OK;
     size_t n = b->f->safe.n;
+    /* The keys were parsed as a file of no tensors, with tables for none. */
+    ke__free(b->cx, b->index->tensors);
+    ke__free(b->cx, b->index->by_name);
+    ke__free(b->cx, b->index->by_offset);
+    b->index->by_name = b->index->by_offset = NULL;
     KE_TRY(ke__alloc(b->cx, &b->index->tensors, n, sizeof *b->index->tensors));
     KE_TRY(ke__alloc(b->cx, &b->f->sources, n, sizeof *b->f->sources));
     KE_TRY(ke__alloc(b->cx, &b->f->owned, n, sizeof *b->f->owned));
@@ -280,9 +285,6 @@ static ke_status add_tensors(builder *b)
         name += strlen(name) + 1;
     }
     b->index->n_tensors = b->f->n;
-    ke__free(b->cx, b->index->by_name); /* those of no tensors */
-    ke__free(b->cx, b->index->by_offset);
-    b->index->by_name = b->index->by_offset = NULL;
     KE_TRY(ke__gguf_index(b->cx, b->index));
     KE_TRY(check_complete(b));
 done:

@@ -1,0 +1,516 @@
+/* Models of several files: safetensors folders against transformers, split GGUF against the
+ * whole file, edited copies of both and the way back. */
+#include "patch/patch.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <jansson.h>
+#include <sys/stat.h>
+
+#include "support/oom.h"
+#include "support/scratch.h"
+#include "support/tiny_model.h"
+
+#define HF "tests/data/hf/"
+static const char *const folders[] = {"llama", "llama-linear", "qwen2",
+                                      "qwen3", "gemma3",       "gpt2"};
+enum { N_FOLDERS = sizeof folders / sizeof folders[0], N_IDS = 12, PARTS = 3 };
+
+static char *text_of(ke_ctx *cx, const char *path, size_t *bytes)
+{
+    char *text = NULL;
+    if (ke__file_read(cx, &text, bytes, path, 1 << 24) != KE_OK)
+        fail_msg("%s: %s", path, ke_ctx_message(cx));
+    return text;
+}
+
+static void copy(ke_ctx *cx, const char *from, const char *to)
+{
+    size_t bytes;
+    char *text = text_of(cx, from, &bytes);
+    scratch_write(to, text, bytes);
+    ke__free(cx, text);
+}
+
+static void same_bytes(ke_ctx *cx, const char *a, const char *b)
+{
+    size_t n, m;
+    char *x = text_of(cx, a, &n), *y = text_of(cx, b, &m);
+    if (n != m || memcmp(x, y, n) != 0)
+        fail_msg("%s and %s differ", a, b);
+    ke__free(cx, x);
+    ke__free(cx, y);
+}
+
+static ke_model *opened(ke_ctx *cx, const char *path)
+{
+    ke_model *m = NULL;
+    if (ke_model_open(cx, &m, path) != KE_OK)
+        fail_msg("%s: %s: %s", path, ke_ctx_where(cx), ke_ctx_message(cx));
+    return m;
+}
+
+/* --- logits ------------------------------------------------------------------------ */
+
+static void agrees_with_transformers(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_FOLDERS; i++) {
+        ke_ctx *cx = ke_ctx_new(NULL);
+        char path[128];
+        int32_t ids[N_IDS];
+        snprintf(path, sizeof path, HF "%s", folders[i]);
+        ke_model *m = opened(cx, path);
+        snprintf(path, sizeof path, HF "%s/expected.json", folders[i]);
+        json_t *want = json_load_file(path, 0, NULL);
+        json_t *logits = json_object_get(want, "logits"),
+               *list = json_object_get(want, "ids");
+        size_t n = json_array_size(logits);
+        float *got = calloc(n, sizeof *got);
+        assert_int_equal(N_IDS, json_array_size(list));
+        assert_int_equal(n, m->info.n_vocab);
+        for (size_t k = 0; k < N_IDS; k++)
+            ids[k] = (int32_t)json_integer_value(json_array_get(list, k));
+        assert_int_equal(KE_OK, ke_logits(cx, got, m, NULL, (ke_ids){ids, N_IDS}));
+        /* Logits of about 5, sums of some hundred f32 products a layer, in another order.
+         */
+        for (size_t k = 0; k < n; k++)
+            if (fabs((double)got[k] - json_number_value(json_array_get(logits, k))) > 5e-5)
+                fail_msg("%s: logit %zu is %.6f, transformers has %.6f", folders[i], k,
+                         (double)got[k], json_number_value(json_array_get(logits, k)));
+        free(got);
+        json_decref(want);
+        ke_model_close(cx, m);
+        ke_ctx_free(cx);
+    }
+}
+
+/* --- edited copies ------------------------------------------------------------------ */
+
+/* Add a matrix of rank one to `tensor`, write the copy and its patch. */
+static void edit(ke_ctx *cx, const char *base, const char *tensor, const char *type,
+                 const char *output, const char *patch)
+{
+    static const char *const record[] = {"{\"method\":\"test\"}"};
+    const ke__gguf_stamp stamp = {"knowedit.edits", record, 1, true};
+    ke_model *m = opened(cx, base), *written = NULL;
+    ptrdiff_t at = ke__gguf_tensor(&m->file, tensor);
+    ke_stack *stack = NULL;
+    ke_patch *p = NULL;
+    ke__merged merged;
+    ke__model_out out;
+    float u[256], v[256];
+    char meta[256], before[65], after[65], *path = NULL;
+    assert_true(at >= 0);
+    const ke__tensor *t = &m->file.tensors[at];
+    for (size_t i = 0; i < 256; i++) {
+        u[i] = (float)i / 256.0F;
+        v[i] = 1.0F - u[i];
+    }
+    assert_int_equal(KE_OK, ke__patch_new(cx, &p));
+    assert_int_equal(KE_OK,
+                     ke__patch_add_lowrank(cx, p, tensor, t->rows, t->cols, 1, 1, u, v));
+    assert_int_equal(KE_OK, ke_stack_new(cx, &stack, m));
+    assert_int_equal(KE_OK, ke_stack_push(cx, stack, p));
+    assert_int_equal(KE_OK,
+                     ke__merge(cx, &merged, m, stack, type ? ke__dtype_named(type) : NULL));
+    if (ke__model_out_open(cx, &out, &m->files, output, false) != KE_OK)
+        fail_msg("%s", ke_ctx_message(cx));
+    assert_int_equal(KE_OK, ke__model_out_write(cx, &out, m, &merged, &stamp, 1, after));
+    assert_int_equal(KE_OK, ke__model_out_readable(cx, &out, &path));
+    written = opened(cx, path);
+    assert_int_equal(1, written->info.n_edits);
+    assert_string_equal(record[0], ke_model_edit_get(written, 0));
+    /* What was merged is what is read, turned back where the file has it otherwise. */
+    at = ke__gguf_tensor(&written->file, tensor);
+    assert_int_equal(merged.tensors[0].bytes, written->file.tensors[at].bytes);
+    assert_memory_equal(merged.tensors[0].data, written->file.tensors[at].data,
+                        merged.tensors[0].bytes);
+    assert_int_equal(KE_OK, ke__patch_set_undo(cx, p, &m->files, &written->files));
+    assert_int_equal(KE_OK, ke__model_out_commit(cx, &out));
+    assert_int_equal(KE_OK, ke_model_sha256(cx, m, before));
+    snprintf(meta, sizeof meta, "{\"sha256_base\":\"%s\",\"sha256_output\":\"%s\"}", before,
+             after);
+    assert_int_equal(KE_OK, ke__patch_set_meta(cx, p, meta));
+    assert_int_equal(KE_OK, ke_patch_save(cx, p, patch, true));
+    ke_model_close(cx, written);
+    ke__free(cx, path);
+    ke__model_out_close(cx, &out);
+    ke__merged_free(cx, &merged);
+    ke_stack_free(cx, stack);
+    ke_patch_free(cx, p);
+    ke_model_close(cx, m);
+}
+
+/* Every file of the model is as it was. */
+static void same_model(ke_ctx *cx, const char *base, const char *back)
+{
+    ke__files a, b;
+    assert_int_equal(KE_OK, ke__files_open(cx, &a, base));
+    assert_int_equal(KE_OK, ke__files_open(cx, &b, back));
+    assert_int_equal(a.n, b.n);
+    for (size_t i = 0; i < a.n; i++) {
+        assert_string_equal(a.items[i].name, b.items[i].name);
+        same_bytes(cx, a.items[i].map.path, b.items[i].map.path);
+    }
+    ke__files_close(cx, &a);
+    ke__files_close(cx, &b);
+}
+
+static void safetensors_come_back(void **state)
+{
+    static const char *const types[] = {NULL, "f32", "bf16", "f16"};
+    ke_ctx *cx = ke_ctx_new(NULL);
+    char said[65];
+    for (size_t i = 0; i < 2 * (size_t)N_FOLDERS; i++) {
+        char base[128], name[32], other[512];
+        snprintf(base, sizeof base, HF "%s", folders[i / 2]);
+        snprintf(name, sizeof name, "edited-%zu", i);
+        const char *edited = scratch_path(state, name), *patch = scratch_path(state, "p");
+        snprintf(name, sizeof name, "back-%zu", i);
+        const char *back = scratch_path(state, name);
+        edit(cx, base, i % 2 ? "blk.1.ffn_down.weight" : "blk.0.ffn_up.weight",
+             types[i % 4], edited, patch);
+        snprintf(other, sizeof other, "%s/tokenizer.json", edited);
+        assert_true(ke__file_exists(other));
+        if (ke_undo(cx, edited, patch, back, false, said) != KE_OK)
+            fail_msg("%s: %s", base, ke_ctx_message(cx));
+        same_model(cx, base, back);
+        snprintf(other, sizeof other, "%s/tokenizer.json", back);
+        assert_true(ke__file_exists(other));
+    }
+    ke_ctx_free(cx);
+}
+
+/* --- split GGUF ---------------------------------------------------------------------- */
+
+static ke__gguf_new_kv kv_of(const char *key, uint64_t value)
+{
+    return (ke__gguf_new_kv){.key = key, .type = KE__GGUF_U16, .value.u = value};
+}
+
+static void put(ke_ctx *cx, ke__text *to, const void *data, size_t bytes)
+{
+    assert_int_equal(KE_OK, ke__text_add(cx, to, data, bytes));
+}
+
+/* The file at `path` as parts in `folder`, by hand: keys, split keys, a third of the
+ * tensors each. */
+static void split(ke_ctx *cx, const char *path, const char *folder, uint64_t count_said)
+{
+    ke__gguf g;
+    assert_int_equal(0, mkdir(folder, 0777));
+    assert_int_equal(KE_OK, ke__gguf_open(cx, &g, path));
+    for (size_t i = 0; i < PARTS; i++) {
+        size_t first = g.n_tensors * i / PARTS, end = g.n_tensors * (i + 1) / PARTS;
+        ke__text whole = {0}, own = {0};
+        char name[512];
+        uint64_t at = 0, counts[2];
+        const ke__gguf_new_kv kvs[] = {kv_of("split.no", i), kv_of("split.count", PARTS),
+                                       kv_of("split.tensors.count", count_said)};
+        assert_int_equal(KE_OK, ke__gguf_keys(cx, &own, kvs, 3));
+        counts[0] = end - first;
+        counts[1] = 3 + (i == 0 ? g.n_kvs : 0);
+        memcpy(own.data + 8, counts, sizeof counts);
+        assert_int_equal(KE_OK, ke__text_add(cx, &whole, own.data, own.bytes));
+        for (size_t k = 0; i == 0 && k < g.n_kvs; k++)
+            assert_int_equal(KE_OK, ke__text_add(cx, &whole,
+                                                 (const char *)g.map.data + g.kvs[k].offset,
+                                                 g.kvs[k].bytes));
+        for (size_t k = first; k < end; k++) {
+            const ke__tensor *t = &g.tensors[k];
+            uint64_t n = strlen(t->name);
+            put(cx, &whole, &n, 8);
+            put(cx, &whole, t->name, n);
+            put(cx, &whole, &t->n_dims, 4);
+            put(cx, &whole, t->dims, 8 * t->n_dims);
+            put(cx, &whole, &t->type->id, 4);
+            put(cx, &whole, &at, 8);
+            at += (t->bytes + 31) / 32 * 32;
+        }
+        for (size_t k = first; k < end; k++) {
+            while (whole.bytes % 32)
+                put(cx, &whole, "", 1);
+            put(cx, &whole, g.tensors[k].data, g.tensors[k].bytes);
+        }
+        snprintf(name, sizeof name, "%s/tiny-%05zu-of-%05d.gguf", folder, i + 1, PARTS);
+        scratch_write(name, whole.data, whole.bytes);
+        ke__free(cx, whole.data);
+        ke__free(cx, own.data);
+    }
+    ke__gguf_close(cx, &g);
+}
+
+static uint64_t tiny(ke_ctx *cx, const char *path)
+{
+    ke__gguf g;
+    assert_int_equal(KE_OK, tiny_model_write(cx, &(tiny_spec){.type = "q8_0"}, path));
+    assert_int_equal(KE_OK, ke__gguf_open(cx, &g, path));
+    uint64_t n = g.n_tensors;
+    ke__gguf_close(cx, &g);
+    return n;
+}
+
+static void parts_are_the_whole(void **state)
+{
+    ke_ctx *cx = ke_ctx_new(NULL);
+    const char *whole = scratch_path(state, "whole.gguf"),
+               *folder = scratch_path(state, "s");
+    const int32_t ids[] = {5, 77, 130, 9};
+    char path[512];
+    split(cx, whole, folder, tiny(cx, whole));
+    ke_model *a = opened(cx, whole);
+    float *x = calloc(a->info.n_vocab, sizeof *x), *y = calloc(a->info.n_vocab, sizeof *y);
+    assert_int_equal(KE_OK, ke_logits(cx, x, a, NULL, (ke_ids){ids, 4}));
+    for (int i = 0; i <= PARTS; i++) {
+        snprintf(path, sizeof path, i ? "%s/tiny-%05d-of-%05d.gguf" : "%s", folder, i,
+                 PARTS);
+        ke_model *b = opened(cx, path);
+        assert_string_equal("GGUF in 3 parts", b->info.container);
+        assert_int_equal(a->info.n_params, b->info.n_params);
+        assert_int_equal(KE_OK, ke_logits(cx, y, b, NULL, (ke_ids){ids, 4}));
+        assert_memory_equal(x, y, a->info.n_vocab * sizeof *x);
+        ke_diff diff;
+        assert_int_equal(KE_OK, ke_diff_models(cx, &diff, a, b));
+        assert_int_equal(0, diff.n + diff.n_metadata);
+        ke_diff_free(cx, &diff);
+        ke_model_close(cx, b);
+    }
+    free(x);
+    free(y);
+    ke_model_close(cx, a);
+    ke_ctx_free(cx);
+}
+
+static void parts_come_back(void **state)
+{
+    static const char *const outputs[] = {"edited.gguf", "edited"};
+    ke_ctx *cx = ke_ctx_new(NULL);
+    const char *whole = scratch_path(state, "whole.gguf");
+    char folder[512], said[65], name[32];
+    snprintf(folder, sizeof folder, "%s", scratch_path(state, "s"));
+    split(cx, whole, folder, tiny(cx, whole));
+    for (size_t i = 0; i < 4; i++) {
+        const char *patch = scratch_path(state, "p");
+        snprintf(name, sizeof name, "%zu%s", i, outputs[i % 2]);
+        const char *edited = scratch_path(state, name);
+        snprintf(name, sizeof name, "back-%zu", i);
+        const char *back = scratch_path(state, name);
+        edit(cx, folder, "blk.1.ffn_down.weight", i < 2 ? NULL : "f16", edited, patch);
+        assert_int_equal(KE_EINVAL, ke_undo(cx, edited, patch, "x.gguf", false, said));
+        if (ke_undo(cx, edited, patch, back, false, said) != KE_OK)
+            fail_msg("%s", ke_ctx_message(cx));
+        same_model(cx, folder, back);
+    }
+    ke_ctx_free(cx);
+}
+
+/* --- what is refused ----------------------------------------------------------------- */
+
+static void refused(ke_ctx *cx, const char *path, ke_status want, const char *says)
+{
+    ke_model *m = NULL;
+    ke_status st = ke_model_open(cx, &m, path);
+    if (st != want || !strstr(ke_ctx_message(cx), says))
+        fail_msg("%s: %s: %s; expected %s: %s", path, ke_status_name(st),
+                 ke_ctx_message(cx), ke_status_name(want), says);
+    ke_model_close(cx, m);
+}
+
+static void refuses_bad_parts(void **state)
+{
+    ke_ctx *cx = ke_ctx_new(NULL);
+    const char *whole = scratch_path(state, "whole.gguf"), *s = scratch_path(state, "s"),
+               *t = scratch_path(state, "t");
+    uint64_t n = tiny(cx, whole);
+    char first[512], second[512], third[512], moved[512];
+    split(cx, whole, s, n);
+    split(cx, whole, t, n + 1);
+    refused(cx, t, KE_EFORMAT, "split.tensors.count is");
+    snprintf(first, sizeof first, "%s/tiny-00001-of-00003.gguf", s);
+    snprintf(second, sizeof second, "%s/tiny-00002-of-00003.gguf", s);
+    snprintf(third, sizeof third, "%s/tiny-00003-of-00003.gguf", s);
+    snprintf(moved, sizeof moved, "%s/alone.gguf", s);
+    copy(cx, second, moved);
+    refused(cx, moved, KE_EFORMAT, "split.count is 3");
+    copy(cx, third, second);
+    refused(cx, first, KE_EFORMAT, "split.no is 2, 1 expected");
+    copy(cx, whole, second);
+    refused(cx, first, KE_EFORMAT, "split.no is missing, 1 expected");
+    unlink(second);
+    refused(cx, first, KE_ENOENT, "tiny-00002-of-00003.gguf, is missing");
+    ke_ctx_free(cx);
+}
+
+static const char *copied(ke_ctx *cx, void **state, const char *name)
+{
+    static const char *const files[] = {"config.json",
+                                        "tokenizer.json",
+                                        "model.safetensors",
+                                        "model.safetensors.index.json",
+                                        "model-00001-of-00002.safetensors",
+                                        "model-00002-of-00002.safetensors"};
+    const char *to = scratch_path(state, name);
+    char from[512], path[512];
+    assert_int_equal(0, mkdir(to, 0777));
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        snprintf(from, sizeof from, HF "%s/%s", name, files[i]);
+        snprintf(path, sizeof path, "%s/%s", to, files[i]);
+        if (ke__file_exists(from))
+            copy(cx, from, path);
+    }
+    return to;
+}
+
+/* config.json with one member set; NULL takes it away. */
+static void set_config(const char *folder, const char *name, const char *value)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    json_t *config = json_load_file(path, 0, NULL);
+    if (value)
+        json_object_set_new(config, name, json_loads(value, JSON_DECODE_ANY, NULL));
+    else
+        json_object_del(config, name);
+    assert_int_equal(0, json_dump_file(config, path, 0));
+    json_decref(config);
+}
+
+static void refuses_contradictions(void **state)
+{
+    static const struct {
+        const char *name, *value;
+        ke_status st;
+        const char *says;
+    } cases[] = {
+        {"hidden_size", "40", KE_EFORMAT,
+         "hidden_size is 40, lm_head.weight has 32 columns"},
+        {"vocab_size", "261", KE_EFORMAT, "vocab_size is 261"},
+        {"intermediate_size", "64", KE_EFORMAT, "intermediate_size is 64"},
+        {"num_key_value_heads", "4", KE_EFORMAT,
+         "num_key_value_heads x head_dim is 32, model.layers.0.self_attn.k_proj.bias has "
+         "16 elements"},
+        {"num_hidden_layers", "1", KE_EFORMAT, "but there is model.layers.1."},
+        {"num_hidden_layers", "3", KE_EFORMAT, "model.layers.2."},
+        {"num_hidden_layers", "-1", KE_EFORMAT, "num_hidden_layers is something else"},
+        {"hidden_size", NULL, KE_EFORMAT, "hidden_size is missing"},
+        {"model_type", "\"mamba\"", KE_ENOTSUP, "model_type \"mamba\" is not known"},
+        {"model_type", "\"gpt2\"", KE_EFORMAT, "n_layer is missing"},
+        {"hidden_act", "\"relu\"", KE_ENOTSUP, "hidden_act is \"relu\", silu expected"},
+        {"rope_parameters", "{\"rope_type\": \"yarn\"}", KE_ENOTSUP, "\"yarn\""},
+        {"tie_word_embeddings", "3", KE_EFORMAT, "neither true nor false"},
+    };
+    ke_ctx *cx = ke_ctx_new(NULL);
+    const char *folder = copied(cx, state, "qwen2");
+    char path[512];
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        copy(cx, HF "qwen2/config.json", path);
+        set_config(folder, cases[i].name, cases[i].value);
+        refused(cx, folder, cases[i].st, cases[i].says);
+    }
+    scratch_write(path, "{\"model_type\":", 14);
+    refused(cx, folder, KE_EFORMAT, "line 1");
+    ke_ctx_free(cx);
+}
+
+static void refuses_bad_shards(void **state)
+{
+    ke_ctx *cx = ke_ctx_new(NULL);
+    const char *folder = copied(cx, state, "llama");
+    char one[512], two[512], index[512];
+    snprintf(one, sizeof one, "%s/model-00001-of-00002.safetensors", folder);
+    snprintf(two, sizeof two, "%s/model-00002-of-00002.safetensors", folder);
+    snprintf(index, sizeof index, "%s/model.safetensors.index.json", folder);
+    ke_model_close(cx, opened(cx, folder));
+    copy(cx, HF "qwen3/model.safetensors", two);
+    refused(cx, folder, KE_EFORMAT, "is in another shard too");
+    copy(cx, one, two);
+    refused(cx, folder, KE_EFORMAT, "is in another shard too");
+    copy(cx, HF "gpt2/model.safetensors", two);
+    refused(cx, folder, KE_EFORMAT, "a shard of another model");
+    unlink(two);
+    refused(cx, folder, KE_ENOENT, "model-00002-of-00002.safetensors, is missing");
+    static const char outside[] = "{\"weight_map\": {\"a\": \"../b.safetensors\"}}";
+    scratch_write(index, outside, sizeof outside - 1);
+    refused(cx, folder, KE_EFORMAT, "weight_map names the file '../b.safetensors'");
+    scratch_write(index, "{}", 2);
+    refused(cx, folder, KE_EFORMAT, "no \"weight_map\"");
+    unlink(index);
+    refused(cx, folder, KE_ENOENT, "neither model.safetensors nor");
+    ke_ctx_free(cx);
+}
+
+/* --- outputs that are folders --------------------------------------------------------- */
+
+static void folders_appear_whole(void **state)
+{
+    ke_ctx *cx = ke_ctx_new(NULL);
+    const char *path = scratch_path(state, "out");
+    char name[512];
+    ke__outdir out;
+    ke__out file;
+    for (int force = 0; force < 2; force++) {
+        assert_int_equal(KE_OK, ke__outdir_open(cx, &out, path, force));
+        assert_int_equal(KE_OK, ke__outdir_file(cx, &out, &file, "model.safetensors"));
+        assert_int_equal(KE_OK, ke__out_write(cx, &file, force ? "new" : "old", 3));
+        assert_int_equal(KE_OK, ke__out_commit(cx, &file));
+        ke__out_close(cx, &file);
+        if (!force)
+            ke__outdir_close(cx, &out); /* nothing is left of one that is dropped */
+        assert_int_equal(force ? 2 : 0, scratch_count(state));
+        if (!force)
+            assert_int_equal(KE_OK, ke__outdir_open(cx, &out, path, false));
+        assert_int_equal(KE_OK, ke__outdir_commit(cx, &out));
+        ke__outdir_close(cx, &out);
+        assert_int_equal(1, scratch_count(state));
+    }
+    assert_int_equal(KE_EEXIST, ke__outdir_open(cx, &out, path, false));
+    snprintf(name, sizeof name, "%s/photographs", path);
+    assert_int_equal(0, mkdir(name, 0777));
+    assert_int_equal(KE_EEXIST, ke__outdir_open(cx, &out, path, true));
+    assert_non_null(strstr(ke_ctx_message(cx), "holds the folder photographs"));
+    assert_int_equal(1, scratch_count(state));
+    ke_ctx_free(cx);
+}
+
+static ke_status open_all(ke_ctx *cx, void *payload)
+{
+    ke_model *m = NULL;
+    ke_status st = ke_model_open(cx, &m, payload);
+    ke_model_close(cx, m);
+    return st;
+}
+
+static void survives_allocation_failures(void **state)
+{
+    (void)state;
+    oom_each(open_all, HF "llama");
+    oom_each(open_all, HF "gpt2");
+}
+
+int main(void)
+{
+#define WITH_FOLDER(test)                                                                  \
+    cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(agrees_with_transformers),
+        WITH_FOLDER(safetensors_come_back),
+        WITH_FOLDER(parts_are_the_whole),
+        WITH_FOLDER(parts_come_back),
+        WITH_FOLDER(refuses_bad_parts),
+        WITH_FOLDER(refuses_contradictions),
+        WITH_FOLDER(refuses_bad_shards),
+        WITH_FOLDER(folders_appear_whole),
+        cmocka_unit_test(survives_allocation_failures),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
