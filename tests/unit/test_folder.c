@@ -403,7 +403,7 @@ static void refuses_contradictions(void **state)
         {"num_hidden_layers", "-1", KE_EFORMAT, "num_hidden_layers is something else"},
         {"hidden_size", NULL, KE_EFORMAT, "hidden_size is missing"},
         {"model_type", "\"mamba\"", KE_ENOTSUP, "model_type \"mamba\" is not known"},
-        {"model_type", "\"gpt2\"", KE_EFORMAT, "n_layer is missing"},
+        {"model_type", "\"gpt2\"", KE_ENOTSUP, "gelu_new expected of a gpt2 model"},
         {"hidden_act", "\"relu\"", KE_ENOTSUP, "hidden_act is \"relu\", silu expected"},
         {"rope_parameters", "{\"rope_type\": \"yarn\"}", KE_ENOTSUP, "\"yarn\""},
         {"tie_word_embeddings", "3", KE_EFORMAT, "neither true nor false"},
