@@ -103,7 +103,7 @@ void ke__regex_match_free(void *match)
 }
 
 ke_status ke__regex_find(ke_ctx *cx, const ke__regex *re, void *match, const char *text,
-                         size_t bytes, size_t at, size_t *from, size_t *to)
+                         size_t bytes, size_t at, bool *found, size_t *from, size_t *to)
 {
     uint32_t options = PCRE2_NO_UTF_CHECK;
     int rc = pcre2_match(re->code, (PCRE2_SPTR)text, bytes, at, options, match, re->limits);
@@ -111,7 +111,7 @@ ke_status ke__regex_find(ke_ctx *cx, const ke__regex *re, void *match, const cha
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
         rc = pcre2_match(re->code, (PCRE2_SPTR)text, bytes, at, options | PCRE2_NO_JIT,
                          match, re->limits);
-    *from = *to = bytes;
+    *found = rc >= 0;
     if (rc >= 0) {
         const size_t *where = pcre2_get_ovector_pointer(match);
         *from = where[0];

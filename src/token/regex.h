@@ -33,10 +33,10 @@ void ke__regex_free(ke_ctx *cx, ke__regex *re);
 KE_MUST_CHECK ke_status ke__regex_match_new(ke_ctx *cx, void **match);
 void ke__regex_match_free(void *match);
 
-/* The first match in text[0, bytes), valid UTF-8, from `at` on; *from = *to = bytes if
- * there is none. KE_ENOTSUP if a pattern of a file backtracks too often. */
+/* Whether text[0, bytes), valid UTF-8, has a match at `at` or later: then the first.
+ * KE_ENOTSUP if a pattern of a file backtracks too often. */
 KE_MUST_CHECK ke_status ke__regex_find(ke_ctx *cx, const ke__regex *re, void *match,
                                        const char *text, size_t bytes, size_t at,
-                                       size_t *from, size_t *to);
+                                       bool *found, size_t *from, size_t *to);
 
 #endif

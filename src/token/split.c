@@ -142,10 +142,11 @@ static ke_status cut(const job *j, size_t from, size_t to, size_t level)
 
     for (size_t at = from; at < to;) {
         size_t begin, end;
+        bool found;
         KE_TRY(ke__regex_find(j->cx, j->sp->regex[level], j->match, j->text + from,
-                              to - from, at - from, &begin, &end));
-        begin += from;
-        end += from;
+                              to - from, at - from, &found, &begin, &end));
+        begin = found ? from + begin : to;
+        end = found ? from + end : to;
         if (begin > at)
             KE_TRY(cut(j, at, begin, level + 1));
         if (end > begin)

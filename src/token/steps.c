@@ -48,16 +48,17 @@ static ke_status find_in(run *r, size_t from, size_t to)
     ke_status st = KE_OK;
     const char *text = r->in->text + from;
     size_t bytes = to - from, before = 0, last = SIZE_MAX;
-    for (size_t at = 0, tries = 1; at < bytes; tries++) {
+    for (size_t at = 0, tries = 1; at <= bytes; tries++) {
         size_t begin, end;
+        bool found;
         if (tries % 4096 == 0)
             KE_TRY(ke__check_cancel(r->cx));
-        KE_TRY(
-            ke__regex_find(r->cx, r->step->regex, r->match, text, bytes, at, &begin, &end));
-        if (begin == bytes)
+        KE_TRY(ke__regex_find(r->cx, r->step->regex, r->match, text, bytes, at, &found,
+                              &begin, &end));
+        if (!found)
             break;
         if (begin == end && end == last) {
-            at += ke__utf8_char(text + at, bytes - at);
+            at += at < bytes ? ke__utf8_char(text + at, bytes - at) : 1;
             continue;
         }
         if (begin > before)

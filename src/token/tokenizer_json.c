@@ -464,8 +464,11 @@ static ke_status load_decoders(loading *l)
         ke__json_leave(&l->at, list);
     }
     ke__json_leave(&l->at, path);
+    /* What a file leaves out that its own ids need to come back. */
     if (!value && l->facts.byte_level)
         (void)add_decoder(l, SPELLED);
+    if (l->m->byte_fallback)
+        (void)add_decoder(l, BYTE);
     l->tok->space_prefix = l->drops_prefix;
     l->tok->prefix_once = !l->facts.prefix_each;
 done:
