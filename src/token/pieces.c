@@ -5,11 +5,11 @@
 static ke_status reserve(ke_ctx *cx, ke__pieces *p, size_t more)
 {
     ke_status st = KE_OK;
-    if (more <= p->room - p->bytes)
-        return KE_OK;
-    if (more > p->limit - p->bytes)
+    if (p->bytes + more > p->limit)
         return ke__fail(cx, KE_EINVAL, NULL,
                         "normalisation makes more than %zu bytes of a text", p->limit);
+    if (more <= p->room - p->bytes)
+        return KE_OK;
     size_t room = p->bytes + more;
     room += room / 2 + 64;
     KE_TRY(ke__resize(cx, &p->text, room, 1));
