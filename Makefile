@@ -39,7 +39,7 @@ FAULTS      := $(call objects,$(filter-out $(wildcard tests/faults/test_*.c),$(w
 # For ThreadSanitizer: all but what only takes long under it.
 TSAN_TESTS  ?= $(filter-out %_pass_gradients,$(TESTS))
 
-.PHONY: all lib tests deps check check-models check-faults fault-tests asan tsan fuzz fuzz-run headers layers metrics symbols \
+.PHONY: all lib tests deps check check-models check-faults check-valgrind fault-tests asan tsan fuzz fuzz-run headers layers metrics symbols \
         format check-format install uninstall clean
 .SECONDARY:
 all: $(BUILD)/knowedit lib
@@ -102,7 +102,11 @@ ASAN_GOAL ?= check
 # sanitizers, samples again.
 check-faults: tests
 	FAULT_EVERY=1 FAULT_KILLS=200 BUILD=$(BUILD) tests/run $(FAULT_TESTS)
+	$(MAKE) check-valgrind
 	$(MAKE) asan ASAN_GOAL=fault-tests
+check-valgrind: all $(BUILD)/tests/tiny_gguf
+	tools/deps memory
+	BUILD=$(BUILD) tests/valgrind
 fault-tests: all $(FAULT_TESTS)
 	BUILD=$(BUILD) tests/run $(FAULT_TESTS)
 tsan:

@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -15,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -269,8 +272,17 @@ void faulty_start(faulty_run *run, void **state, const char *const *args,
     if (pid == 0)
         child(*state, args, out, err, wanted, shared);
     assert_true(pid > 0);
+    if (wanted->kill_after > 0) {
+        double seconds = floor(wanted->kill_after);
+        nanosleep(
+            &(struct timespec){.tv_sec = (time_t)seconds,
+                               .tv_nsec = (long)((wanted->kill_after - seconds) * 1e9)},
+            NULL);
+        kill(pid, SIGKILL);
+    }
     assert_int_equal(pid, waitpid(pid, &status, 0));
     run->code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    run->killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     memcpy(run->n_calls, shared->n_calls, sizeof run->n_calls);
     run->n_live = shared->n_live;
     snprintf(run->hit, sizeof run->hit, "%.15s", shared->hit);

@@ -24,16 +24,18 @@ typedef struct faulty_plan {
     enum faulty_kind kind;
     long at; /* -1: none */
     bool on;
-    int error;       /* errno of a system call; 0: it succeeds, by halves */
-    bool no_tmpfile; /* O_TMPFILE is unknown, as it is to some file systems */
-    bool force;      /* --force is given, over outputs that hold FAULTY_EARLIER */
+    int error;         /* errno of a system call; 0: it succeeds, by halves */
+    bool no_tmpfile;   /* O_TMPFILE is unknown, as it is to some file systems */
+    bool force;        /* --force is given; outputs may hold FAULTY_EARLIER */
+    double kill_after; /* seconds until SIGKILL; 0: it is not killed */
 } faulty_plan;
 
 typedef struct faulty_run {
     int code; /* exit code; 128 + the signal's number if one ended it */
     long n_calls[FAULTY_KINDS];
-    long n_live;  /* blocks of the hook and of jansson that were not freed */
-    bool earlier; /* there were outputs before */
+    long n_live; /* blocks of the hook and of jansson that were not freed */
+    bool force;  /* as the plan says */
+    bool killed;
     char hit[16]; /* the system call that was made to fail */
     char out[1 << 18], err[1 << 14];
 } faulty_run;
@@ -59,10 +61,11 @@ int faulty_remove(void **state);
 /* Run the program in the folder, by one thread. */
 void faulty_start(faulty_run *run, void **state, const char *const *args,
                   const faulty_plan *plan);
-/* The same with the arguments of `c`, and "-q --json" where that is possible. Where the
- * plan says `force`, earlier outputs are put there first. */
+/* The same with the arguments of `c`, and "-q --json" where that is possible. */
 void faulty_command_start(faulty_run *run, void **state, const faulty_command *c,
                           const faulty_plan *plan);
+/* Put FAULTY_EARLIER where the outputs of `c` go. */
+void faulty_plant(void **state, const faulty_command *c);
 /* Remove what is in out/. */
 void faulty_clear(void **state);
 

@@ -78,11 +78,15 @@ void faulty_command_start(faulty_run *run, void **state, const faulty_command *c
         args[n++] = globals[i];
     if (plan->force)
         args[n++] = "--force";
-    for (size_t i = 0; plan->force && i < N_OUTPUTS && c->outputs[i]; i++)
+    faulty_start(run, state, args, plan);
+    run->force = plan->force;
+}
+
+void faulty_plant(void **state, const faulty_command *c)
+{
+    for (size_t i = 0; i < N_OUTPUTS && c->outputs[i]; i++)
         scratch_write(output_path(state, c->outputs[i]), FAULTY_EARLIER,
                       strlen(FAULTY_EARLIER));
-    faulty_start(run, state, args, plan);
-    run->earlier = plan->force;
 }
 
 /* The rows of the benchmark's run in out/; the caller's. */
@@ -188,27 +192,34 @@ static void judge_result(const faulty_truth *truth, const faulty_run *run)
 
 /* --- what is left ------------------------------------------------------------------- */
 
-/* A cache and a database's journal may be there; all else must be an output. */
-static bool known(const faulty_command *c, const char *name)
+/* An output, or a name that belongs to one: a database's journal; and of a run that was
+ * killed while it replaced files, the hidden name of the new one or the earlier patch. */
+static bool belongs(const char *output, const char *name, bool killed)
 {
-    if (strcmp(name, "cache") == 0)
-        return true;
-    for (size_t i = 0; i < N_OUTPUTS && c->outputs[i]; i++) {
-        size_t n = strlen(c->outputs[i]);
-        if (strcmp(name, c->outputs[i]) == 0 ||
-            (strstr(name, ".sqlite-journal") && strncmp(name, c->outputs[i], n) == 0))
-            return true;
-    }
-    return false;
+    char prev[256];
+    size_t n = strlen(output);
+    snprintf(prev, sizeof prev, "%.200s.prev", output);
+    return strcmp(name, output) == 0 ||
+           (strstr(name, ".sqlite-journal") && strncmp(name, output, n) == 0) ||
+           (killed && (strcmp(name, prev) == 0 ||
+                       (name[0] == '.' && strncmp(name + 1, output, n) == 0)));
 }
 
-static void judge_names(void **state, const faulty_command *c)
+static bool known(const faulty_command *c, const char *name, bool killed)
+{
+    bool found = strcmp(name, "cache") == 0;
+    for (size_t i = 0; i < N_OUTPUTS && c->outputs[i]; i++)
+        found = found || belongs(c->outputs[i], name, killed);
+    return found;
+}
+
+static void judge_names(void **state, const faulty_command *c, bool killed)
 {
     DIR *dir = opendir(scratch_path(state, "out"));
     assert_non_null(dir);
     for (const struct dirent *e; (e = readdir(dir));)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
-            !known(c, e->d_name))
+            !known(c, e->d_name, killed))
             complain("%s is left", e->d_name);
     closedir(dir);
 }
@@ -222,12 +233,10 @@ static void judge_files(void **state, const faulty_truth *truth, const faulty_ru
     for (size_t i = 0; i < N_OUTPUTS && names[i]; i++) {
         size_t bytes;
         char *data = slurp(output_path(state, names[i]), &bytes);
-        if (run->earlier && data && bytes == strlen(FAULTY_EARLIER) &&
+        if (run->force && data && bytes == strlen(FAULTY_EARLIER) &&
             memcmp(data, FAULTY_EARLIER, bytes) == 0) {
             free(data); /* as good as none */
             data = NULL;
-        } else if (run->earlier && !data) {
-            complain("the earlier %s is gone", names[i]);
         }
         if (data && !strstr(names[i], ".sqlite") &&
             (bytes != truth->bytes[i] || memcmp(data, truth->files[i], bytes) != 0))
@@ -258,13 +267,15 @@ const char *faulty_wrong(void **state, const faulty_truth *truth, const faulty_r
 {
     bool ended_well = run->code == truth->code && !run->err[0];
     wrong[0] = '\0';
-    if (ended_well)
+    if (run->killed)
+        ended_well = false;
+    else if (ended_well)
         judge_result(truth, run);
     else
         judge_error(truth, run, code);
-    if (run->n_live != 0)
+    if (run->n_live != 0 && !run->killed)
         complain("%ld blocks were not freed", run->n_live);
-    judge_names(state, truth->command);
+    judge_names(state, truth->command, run->killed && run->force);
     judge_files(state, truth, run, ended_well);
     if (truth->rows)
         judge_resumed(state, truth);

@@ -38,6 +38,8 @@ static void each_fails(const faulty_command *c, faulty_plan plan)
     n += plan.force ? MORE_BY_FORCE : 0;
     plan.kind = FAULTY_CALL;
     for (plan.at = n % every; plan.at < n; plan.at += every) {
+        if (plan.force)
+            faulty_plant(&faulty_folder, c);
         faulty_command_start(&run, &faulty_folder, c, &plan);
         const char *wrong = faulty_wrong(&faulty_folder, truth, &run, NULL);
         if (!wrong && harmless(run.hit, plan.error) && run.err[0])
