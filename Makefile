@@ -112,15 +112,18 @@ fault-tests: all $(FAULT_TESTS)
 tsan:
 	$(MAKE) BUILD=$(BUILD)-tsan CFLAGS='-O1 -g' SAN=-fsanitize=thread THREADS=pthread \
 	  HOUSE= FUZZ= EXAMPLES= CLI_TESTS= FAULT_TESTS= TESTS='$(patsubst $(BUILD)/%,$(BUILD)-tsan/%,$(TSAN_TESTS))' check
-# Look for new inputs, FUZZ_SECONDS a target; needs clang.
+# Look for new inputs, FUZZ_SECONDS a target or FUZZ_RUNS times; FUZZ names the targets.
 FUZZ_SECONDS ?= 60
+FUZZ_RUNS    ?=
+FUZZERS = $(patsubst $(BUILD)/tests/fuzz/%,$(BUILD)/%,$(FUZZ))
 fuzz:
-	$(MAKE) BUILD=$(BUILD)-fuzz CC=clang CFLAGS='-O1 -g' THREADS=pthread fuzz-run \
+	tools/deps build fuzz
+	$(MAKE) BUILD=$(BUILD)-fuzz CC=clang CFLAGS='-O2 -g' THREADS=pthread fuzz-run \
 	  SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fsanitize=fuzzer-no-link'
-fuzz-run: lib $(FUZZ:=.o)
-	for f in $(notdir $(FUZZ)); do mkdir -p $(BUILD)/new/$$f && \
-	  $(CC) -fsanitize=fuzzer -o $(BUILD)/$$f $(BUILD)/tests/fuzz/$$f.o $(BUILD)/libknowedit.a $(LIBS) && \
-	  $(BUILD)/$$f -max_total_time=$(FUZZ_SECONDS) $(BUILD)/new/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; done
+fuzz-run: $(FUZZERS)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_RUNS=$(FUZZ_RUNS) tools/fuzz $(FUZZERS)
+$(FUZZERS): $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libknowedit.a
+	$(CC) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 headers layers metrics symbols: lib
 	BUILD=$(BUILD) CC='$(CC)' tools/check_$@.sh
 SOURCES = $(shell find src include tests examples -name '*.[ch]' -o -name '*.inc')
