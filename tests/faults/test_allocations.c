@@ -62,10 +62,16 @@ static void fails_from_then_on(void **command)
     each_fails(*command, FAULTY_ALLOC, true);
 }
 
+static void a_library_fails_once(void **command)
+{
+    each_fails(*command, FAULTY_LIBRARY, false);
+}
+
 int main(void)
 {
     static const faulty_way ways[] = {{"once", fails_once},
-                                      {"from then on", fails_from_then_on}},
+                                      {"from then on", fails_from_then_on},
+                                      {"of a library", a_library_fails_once}},
                             more = {"every command is here", every_command_is_here};
     return faulty_group(ways, sizeof ways / sizeof ways[0], &more, 1);
 }
