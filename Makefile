@@ -21,6 +21,7 @@ ALL_C   = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -fvisibility=hidden -fPIC -MMD 
            -ffp-contract=off $(WARN) $(WERROR) $(OMP) $(PKG_C) $(SAN) $(CFLAGS)
 LIBS    := $(PKG_L) -lcsv -lopenblas -lm -lpthread $(OMP) $(SAN) $(LDFLAGS)
 
+comma   := ,
 objects  = $(patsubst %,$(BUILD)/%.o,$(basename $(1)))
 programs = $(patsubst %.c,$(BUILD)/%,$(wildcard $(1)))
 LIB_OBJ := $(call objects,$(filter-out src/cli/% src/serve/%,\
@@ -33,15 +34,17 @@ MODEL_TESTS := $(call programs,tests/oracle/test_*.c)
 EXAMPLES    := $(call programs,examples/*.c)
 HOUSE   := $(wildcard tools/check_*.sh) # layers, symbols, calls, headers, metrics
 CLI_TESTS   := $(call programs,tests/cli/test_*.c)
+FAULT_TESTS := $(call programs,tests/faults/test_*.c)
+FAULTS      := $(call objects,$(filter-out $(wildcard tests/faults/test_*.c),$(wildcard tests/faults/*.c)))
 # For ThreadSanitizer: all but what only takes long under it.
 TSAN_TESTS  ?= $(filter-out %_pass_gradients,$(TESTS))
 
-.PHONY: all lib tests deps check check-models asan tsan fuzz fuzz-run headers layers metrics symbols \
+.PHONY: all lib tests deps check check-models check-faults check-valgrind fault-tests asan tsan fuzz fuzz-run headers layers metrics symbols \
         format check-format install uninstall clean
 .SECONDARY:
 all: $(BUILD)/knowedit lib
 lib: $(BUILD)/libknowedit.a $(BUILD)/libknowedit.so
-tests: all $(TESTS) $(FUZZ) $(CLI_TESTS) $(EXAMPLES)
+tests: all $(TESTS) $(FUZZ) $(CLI_TESTS) $(FAULT_TESTS) $(EXAMPLES)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -68,6 +71,15 @@ $(BUILD)/knowedit: $(CLI_OBJ) $(BUILD)/libknowedit.a
 	$(CC) -o $@ $^ -lpopt $(LIBS)
 $(FUZZ): %: %.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libknowedit.a
 	$(CC) -o $@ $^ $(LIBS)
+# The whole program under another name, its allocator and its system calls wrapped.
+WRAPPED := ke__alloc_libc open read write fsync link linkat rename renameat2 mmap fopen mkdtemp \
+           json_loads json_loadb
+$(BUILD)/tests/faults/main.o: $(BUILD)/src/cli/main.o
+	@mkdir -p $(@D)
+	objcopy --redefine-sym main=faulty_main $< $@
+$(FAULT_TESTS): %: %.o $(FAULTS) $(BUILD)/tests/faults/main.o $(SUPPORT) \
+                $(filter-out %/main.o,$(CLI_OBJ)) $(BUILD)/libknowedit.a
+	$(CC) -o $@ $^ $(addprefix -Wl$(comma)--wrap=,$(WRAPPED)) -lpopt -lcmocka $(LIBS)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(BUILD)/libknowedit.a
 	$(CC) -o $@ $^ -lcmocka $(LIBS)
 $(BUILD)/examples/%: $(BUILD)/examples/%.o $(BUILD)/libknowedit.a
@@ -77,7 +89,7 @@ deps:
 	tools/deps build
 # No network, no Python. Sanitized builds leave out HOUSE, which is about the sources.
 check: tests
-	BUILD=$(BUILD) CC='$(CC)' tests/run $(HOUSE) $(TESTS) $(FUZZ) $(CLI_TESTS)
+	BUILD=$(BUILD) CC='$(CC)' tests/run $(HOUSE) $(TESTS) $(FUZZ) $(CLI_TESTS) $(FAULT_TESTS)
 check-models: all $(MODEL_TESTS)
 	KE_MODEL_SMOLLM2=$$(tools/fetch_model smollm2-135m | tail -n 1) \
 	  KE_MODEL_QWEN05=$$(tools/fetch_model qwen2.5-coder-0.5b | tail -n 1) \
@@ -85,19 +97,34 @@ check-models: all $(MODEL_TESTS)
 	  tests/run $(MODEL_TESTS)
 asan:
 	LSAN_OPTIONS=suppressions=tests/leaks.supp:print_suppressions=0 $(MAKE) BUILD=$(BUILD)-asan CFLAGS='-O1 -g' HOUSE= \
-	  SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' check
+	  SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' $(ASAN_GOAL)
+ASAN_GOAL ?= check
+# Every allocation, call and 200 kills, where `check` takes samples; then, under the
+# sanitizers, samples again.
+check-faults: tests
+	FAULT_EVERY=1 FAULT_KILLS=200 BUILD=$(BUILD) tests/run $(FAULT_TESTS)
+	$(MAKE) check-valgrind
+	$(MAKE) asan ASAN_GOAL=fault-tests
+check-valgrind: all $(BUILD)/tests/tiny_gguf
+	tools/deps memory
+	BUILD=$(BUILD) tests/valgrind
+fault-tests: all $(FAULT_TESTS)
+	BUILD=$(BUILD) tests/run $(FAULT_TESTS)
 tsan:
 	$(MAKE) BUILD=$(BUILD)-tsan CFLAGS='-O1 -g' SAN=-fsanitize=thread THREADS=pthread \
-	  HOUSE= FUZZ= EXAMPLES= CLI_TESTS= TESTS='$(patsubst $(BUILD)/%,$(BUILD)-tsan/%,$(TSAN_TESTS))' check
-# Look for new inputs, FUZZ_SECONDS a target; needs clang.
+	  HOUSE= FUZZ= EXAMPLES= CLI_TESTS= FAULT_TESTS= TESTS='$(patsubst $(BUILD)/%,$(BUILD)-tsan/%,$(TSAN_TESTS))' check
+# Look for new inputs, FUZZ_SECONDS a target or FUZZ_RUNS times; FUZZ names the targets.
 FUZZ_SECONDS ?= 60
+FUZZ_RUNS    ?=
+FUZZERS = $(patsubst $(BUILD)/tests/fuzz/%,$(BUILD)/%,$(FUZZ))
 fuzz:
-	$(MAKE) BUILD=$(BUILD)-fuzz CC=clang CFLAGS='-O1 -g' THREADS=pthread fuzz-run \
+	tools/deps build fuzz
+	$(MAKE) BUILD=$(BUILD)-fuzz CC=clang CFLAGS='-O2 -g' THREADS=pthread fuzz-run \
 	  SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fsanitize=fuzzer-no-link'
-fuzz-run: lib $(FUZZ:=.o)
-	for f in $(notdir $(FUZZ)); do mkdir -p $(BUILD)/new/$$f && \
-	  $(CC) -fsanitize=fuzzer -o $(BUILD)/$$f $(BUILD)/tests/fuzz/$$f.o $(BUILD)/libknowedit.a $(LIBS) && \
-	  $(BUILD)/$$f -max_total_time=$(FUZZ_SECONDS) $(BUILD)/new/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; done
+fuzz-run: $(FUZZERS)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_RUNS=$(FUZZ_RUNS) tools/fuzz $(FUZZERS)
+$(FUZZERS): $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libknowedit.a
+	$(CC) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 headers layers metrics symbols: lib
 	BUILD=$(BUILD) CC='$(CC)' tools/check_$@.sh
 SOURCES = $(shell find src include tests examples -name '*.[ch]' -o -name '*.inc')
@@ -125,4 +152,4 @@ clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT:.o=.d) $(TESTS:=.d) $(MODEL_TESTS:=.d) \
-         $(FUZZ:=.d) $(CLI_TESTS:=.d) $(EXAMPLES:=.d)
+         $(FUZZ:=.d) $(CLI_TESTS:=.d) $(EXAMPLES:=.d) $(FAULT_TESTS:=.d) $(FAULTS:.o=.d)

@@ -29,9 +29,11 @@ static ke_status run(ke__cli *c)
                         .force = c->force,
                         .dry_run = c->dry_run};
     json_t *list = json_array();
+    bool ok = list != NULL;
     while (patches[job.n_patches] != NULL)
-        (void)json_array_append_new(list, ke__json_string(patches[job.n_patches++]));
-    st = ke_apply(c->cx, &job, sha256);
+        ok = ke__json_add(list, ke__json_string(patches[job.n_patches++])) && ok;
+    st = ok ? ke_apply(c->cx, &job, sha256)
+            : ke__fail(c->cx, KE_ENOMEM, NULL, "no memory for the list of patches");
     ke__talk_clear(c);
     if (st == KE_OK && c->json)
         st = ke__result_json(

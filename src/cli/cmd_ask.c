@@ -190,22 +190,23 @@ done:
 static json_t *answer_json(const answer *a)
 {
     json_t *top = json_array(), *patches = json_array();
+    bool ok = true;
     for (size_t i = 0; i < a->n_top; i++)
-        (void)json_array_append_new(
-            top,
-            json_pack("[i, o]", a->top[i], ke__json_number((double)a->logits[a->top[i]])));
+        ok = ok &&
+             ke__json_add(top, json_pack("[i, o]", a->top[i],
+                                         ke__json_number((double)a->logits[a->top[i]])));
     for (char **p = a->patches; p != NULL && *p != NULL; p++)
-        (void)json_array_append_new(patches, ke__json_string(*p));
+        ok = ok && ke__json_add(patches, ke__json_string(*p));
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "model",
-                     ke__json_string(a->model), "patches", patches, "prompt",
-                     ke__json_string(a->prompt), "prompt_tokens",
+                     ke__json_string(a->model), "patches", ke__json_done(patches, ok),
+                     "prompt", ke__json_string(a->prompt), "prompt_tokens",
                      ke__result_ids(a->prompt_ids, a->n_prompt), "text",
                      ke__json_string(a->said.text ? a->said.text : ""), "tokens",
                      ke__result_ids(a->said.ids, a->said.n), "logprobs",
-                     ke__result_floats(a->said.logprobs, a->said.n), "top", top,
-                     "logsumexp", ke__json_number(a->logsumexp), "score",
-                     ke__result_floats(a->score.logprobs, a->score.n), "score_tokens",
-                     ke__result_ids(a->score_ids, a->n_score));
+                     ke__result_floats(a->said.logprobs, a->said.n), "top",
+                     ke__json_done(top, ok), "logsumexp", ke__json_number(a->logsumexp),
+                     "score", ke__result_floats(a->score.logprobs, a->score.n),
+                     "score_tokens", ke__result_ids(a->score_ids, a->n_score));
 }
 
 static ke_status print_token(ke__cli *c, const ke_tokenizer *tok, int32_t id)

@@ -1,44 +1,49 @@
 #include "cli/cli.h"
 #include "knowedit/edit.h"
 
-/* Bad records are printed as they come, or collected for --json. */
-static void say(const char *message, void *payload)
+/* For --json: NULL if memory was short. */
+static void collect(const char *message, void *payload)
 {
-    json_t *list = payload;
-    if (list != NULL)
-        (void)json_array_append_new(list, ke__json_string(message));
-    else
-        printf("%s\n", message);
+    json_t **list = payload;
+    *list = ke__json_done(*list, ke__json_add(*list, ke__json_string(message)));
+}
+
+static void print(const char *message, void *payload)
+{
+    (void)payload;
+    printf("%s\n", message);
 }
 
 static ke_status run(ke__cli *c)
 {
     ke_status st = KE_OK;
     size_t good = 0, bad = 0, all_bad = 0;
-    json_t *files = NULL;
+    json_t *files = NULL, *list = NULL;
     static const struct poptOption options[] = {POPT_TABLEEND};
 
     KE_TRY(ke__opt_parse(c, options));
     KE_TRY(ke__opt_args(c, 1, SIZE_MAX));
     files = json_array();
     for (size_t i = 0; i < c->n_args; i++) {
-        json_t *list = c->json ? json_array() : NULL;
-        st = ke_facts_check(c->cx, c->args[i], &good, &bad, say, list);
+        list = c->json ? json_array() : NULL;
+        KE_TRY(ke_facts_check(c->cx, c->args[i], &good, &bad, c->json ? collect : print,
+                              &list));
         all_bad += bad;
-        if (st == KE_OK && !c->json && !c->quiet)
+        if (!c->json && !c->quiet)
             printf("%s: %zu facts, %zu bad records\n", c->args[i], good, bad);
         if (c->json)
-            (void)json_array_append_new(
-                files, json_pack("{s:o, s:I, s:o}", "file", ke__json_string(c->args[i]),
-                                 "facts", (json_int_t)good, "bad", list));
-        if (st != KE_OK)
-            goto done;
+            files = ke__json_done(
+                files, ke__json_add(files, json_pack("{s:o, s:I, s:o}", "file",
+                                                     ke__json_string(c->args[i]), "facts",
+                                                     (json_int_t)good, "bad", list)));
+        list = NULL;
     }
     c->exit_code = all_bad > 0 ? KE__EXIT_ERROR : KE__EXIT_OK;
     if (c->json)
         st = ke__result_json(
             c, json_pack("{s:s, s:O}", "schema", "knowedit.check/1", "files", files));
 done:
+    json_decref(list);
     json_decref(files);
     return st;
 }

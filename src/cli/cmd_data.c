@@ -8,9 +8,10 @@
 static json_t *lines_json(const char *text)
 {
     json_t *list = json_array();
+    bool ok = true;
     for (const char *end; text && (end = strchr(text, '\n')); text = end + 1)
-        (void)json_array_append_new(list, ke__json_string_n(text, (size_t)(end - text)));
-    return list;
+        ok = ok && ke__json_add(list, ke__json_string_n(text, (size_t)(end - text)));
+    return ke__json_done(list, ok);
 }
 
 static ke_status check(ke__cli *c, const char *const *files, size_t n, const char *set)

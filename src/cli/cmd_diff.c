@@ -10,23 +10,27 @@ static json_t *number(const ke_diff_tensor *t, double value)
 static json_t *diff_json(const char *a, const char *b, const ke_diff *d)
 {
     json_t *tensors = json_array(), *metadata = json_array();
+    bool ok = true;
     for (size_t i = 0; i < d->n; i++) {
         const ke_diff_tensor *t = &d->tensors[i];
-        (void)json_array_append_new(
-            tensors,
-            json_pack("{s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:b}", "name",
-                      ke__json_string(t->name), "type_a", ke__json_string(t->type_a),
-                      "type_b", ke__json_string(t->type_b), "rows", (json_int_t)t->rows,
-                      "cols", (json_int_t)t->cols, "norm", number(t, t->norm), "rel",
-                      number(t, t->rel), "sigma1_share", number(t, t->sigma1_share), "rank",
-                      t->norm < 0 ? json_null() : json_integer(t->rank), "rank_one",
-                      (int)t->rank_one));
+        ok =
+            ok &&
+            ke__json_add(
+                tensors,
+                json_pack("{s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:b}", "name",
+                          ke__json_string(t->name), "type_a", ke__json_string(t->type_a),
+                          "type_b", ke__json_string(t->type_b), "rows", (json_int_t)t->rows,
+                          "cols", (json_int_t)t->cols, "norm", number(t, t->norm), "rel",
+                          number(t, t->rel), "sigma1_share", number(t, t->sigma1_share),
+                          "rank", t->norm < 0 ? json_null() : json_integer(t->rank),
+                          "rank_one", (int)t->rank_one));
     }
     for (size_t i = 0; i < d->n_metadata; i++)
-        (void)json_array_append_new(metadata, ke__json_string(d->metadata[i]));
+        ok = ok && ke__json_add(metadata, ke__json_string(d->metadata[i]));
     return json_pack("{s:s, s:o, s:o, s:I, s:o, s:o}", "schema", "knowedit.diff/1", "a",
                      ke__json_string(a), "b", ke__json_string(b), "compared",
-                     (json_int_t)d->n_compared, "tensors", tensors, "metadata", metadata);
+                     (json_int_t)d->n_compared, "tensors", ke__json_done(tensors, ok),
+                     "metadata", ke__json_done(metadata, ok));
 }
 
 static void print_diff(const ke_diff *d)

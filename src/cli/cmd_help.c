@@ -21,12 +21,14 @@ static ke_status run(ke__cli *c)
         KE_TRY(ke__opt_parse(c, options));
     if (c->json) {
         json_t *list = json_array();
+        bool ok = true;
         for (size_t i = 0; ke__commands[i] != NULL; i++)
-            (void)json_array_append_new(
-                list, json_pack("{s:s, s:s, s:s}", "name", ke__commands[i]->name, "summary",
-                                ke__commands[i]->summary, "usage", ke__commands[i]->usage));
-        return ke__result_json(
-            c, json_pack("{s:s, s:o}", "schema", "knowedit.help/1", "commands", list));
+            ok = ok && ke__json_add(list, json_pack("{s:s, s:s, s:s}", "name",
+                                                    ke__commands[i]->name, "summary",
+                                                    ke__commands[i]->summary, "usage",
+                                                    ke__commands[i]->usage));
+        return ke__result_json(c, json_pack("{s:s, s:o}", "schema", "knowedit.help/1",
+                                            "commands", ke__json_done(list, ok)));
     }
     printf("knowedit %s: edit what a language model knows\n\n"
            "Usage: knowedit COMMAND [OPTIONS]\n\n",

@@ -33,37 +33,41 @@ static size_t sum_types(const ke_model *model, size_t n_tensors, type_sum *sums,
 static json_t *types_json(const type_sum *sums, size_t n)
 {
     json_t *list = json_array();
+    bool ok = true;
     for (size_t i = 0; i < n; i++)
-        (void)json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "type", sums[i].type,
-                                                    "tensors", (json_int_t)sums[i].n,
-                                                    "bytes", (json_int_t)sums[i].bytes));
-    return list;
+        ok = ok && ke__json_add(list, json_pack("{s:s, s:I, s:I}", "type", sums[i].type,
+                                                "tensors", (json_int_t)sums[i].n, "bytes",
+                                                (json_int_t)sums[i].bytes));
+    return ke__json_done(list, ok);
 }
 
 static json_t *tensors_json(const ke_model *model, size_t n)
 {
     json_t *list = json_array();
+    bool ok = true;
     for (size_t i = 0; i < n; i++) {
         ke_tensor_info t;
         ke_model_tensor_get(model, i, &t);
-        (void)json_array_append_new(
-            list, json_pack("{s:o, s:s, s:I, s:I, s:I}", "name", ke__json_string(t.name),
-                            "type", t.type, "rows", (json_int_t)t.rows, "cols",
-                            (json_int_t)t.cols, "bytes", (json_int_t)t.bytes));
+        ok = ok &&
+             ke__json_add(list, json_pack("{s:o, s:s, s:I, s:I, s:I}", "name",
+                                          ke__json_string(t.name), "type", t.type, "rows",
+                                          (json_int_t)t.rows, "cols", (json_int_t)t.cols,
+                                          "bytes", (json_int_t)t.bytes));
     }
-    return list;
+    return ke__json_done(list, ok);
 }
 
 /* The records of the edits that the file carries; one that is no JSON is given as text. */
 static json_t *edits_json(const ke_model *model, size_t n)
 {
     json_t *list = json_array();
+    bool ok = true;
     for (size_t i = 0; i < n; i++) {
         const char *record = ke_model_edit_get(model, i);
         json_t *edit = json_loads(record, 0, NULL);
-        (void)json_array_append_new(list, edit != NULL ? edit : ke__json_string(record));
+        ok = ke__json_add(list, edit != NULL ? edit : ke__json_string(record)) && ok;
     }
-    return list;
+    return ke__json_done(list, ok);
 }
 
 static json_t *card_json(const ke_model *model, const ke_model_info *m,
@@ -78,15 +82,13 @@ static json_t *card_json(const ke_model *model, const ke_model_info *m,
         (int)m->head_dim, "vocabulary", (int)m->n_vocab, "context", (int)m->n_context,
         "parameters", (json_int_t)m->n_params, "bytes", (json_int_t)m->file_bytes,
         "n_tensors", (json_int_t)m->n_tensors);
-    if (card == NULL)
-        return NULL;
-    (void)json_object_set_new(card, "types", types_json(sums, n_sums));
-    (void)json_object_set_new(card, "tokenizer", ke__json_string(m->tokenizer));
-    (void)json_object_set_new(card, "chat_template", ke__json_string(m->chat_template));
-    (void)json_object_set_new(card, "edits", edits_json(model, m->n_edits));
-    if (tensors)
-        (void)json_object_set_new(card, "tensors", tensors_json(model, m->n_tensors));
-    return card;
+    bool ok =
+        ke__json_set(card, "types", types_json(sums, n_sums)) &&
+        ke__json_set(card, "tokenizer", ke__json_string(m->tokenizer)) &&
+        ke__json_set(card, "chat_template", ke__json_string(m->chat_template)) &&
+        ke__json_set(card, "edits", edits_json(model, m->n_edits)) &&
+        (!tensors || ke__json_set(card, "tensors", tensors_json(model, m->n_tensors)));
+    return ke__json_done(card, ok);
 }
 
 static void print_edit(size_t i, const char *record)

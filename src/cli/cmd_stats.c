@@ -7,17 +7,19 @@
 static json_t *stats_json(const char *output, const ke_stats_info *info)
 {
     json_t *layers = json_array();
+    bool ok = true;
     for (size_t i = 0; i < info->n_layers; i++) {
         const ke_stats_layer *l = &info->layers[i];
-        (void)json_array_append_new(
-            layers, json_pack("{s:i, s:I, s:o, s:o}", "layer", (int)l->layer, "width",
-                              (json_int_t)l->width, "trace", ke__json_number(l->trace),
-                              "frobenius", ke__json_number(l->frobenius)));
+        ok = ok &&
+             ke__json_add(layers, json_pack("{s:i, s:I, s:o, s:o}", "layer", (int)l->layer,
+                                            "width", (json_int_t)l->width, "trace",
+                                            ke__json_number(l->trace), "frobenius",
+                                            ke__json_number(l->frobenius)));
     }
     return json_pack("{s:s, s:o, s:o, s:I, s:s, s:s}", "schema", "knowedit.stats/1",
-                     "output", ke__json_string(output), "layers", layers, "tokens",
-                     (json_int_t)info->n_tokens, "model_sha256", info->model_sha256,
-                     "text_sha256", info->text_sha256);
+                     "output", ke__json_string(output), "layers", ke__json_done(layers, ok),
+                     "tokens", (json_int_t)info->n_tokens, "model_sha256",
+                     info->model_sha256, "text_sha256", info->text_sha256);
 }
 
 static void print_stats(const char *output, const ke_stats_info *info)

@@ -30,19 +30,20 @@ done:
 static json_t *header_of(const ke__moments *m, const char *data_sha256)
 {
     json_t *layers = json_array();
+    bool ok = true;
     for (size_t i = 0; i < m->info.n_layers; i++) {
         const ke_stats_layer *l = &m->info.layers[i];
-        json_array_append_new(layers,
-                              json_pack("{s:i, s:f, s:f}", "layer", (int)l->layer, "trace",
-                                        l->trace, "frobenius", l->frobenius));
+        ok = ok &&
+             ke__json_add(layers, json_pack("{s:i, s:f, s:f}", "layer", (int)l->layer,
+                                            "trace", l->trace, "frobenius", l->frobenius));
     }
     return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:f, s:I, s:o, s:s}", "schema",
                      "knowedit.stats/1", "model_sha256", m->info.model_sha256,
                      "text_sha256", m->info.text_sha256, "tokens",
                      (json_int_t)m->info.n_tokens, "keys", (json_int_t)m->n_keys, "chunk",
                      (json_int_t)m->chunk, "bos", (int)m->bos, "shrink", m->shrink, "width",
-                     (json_int_t)m->info.layers[0].width, "layers", layers, "data_sha256",
-                     data_sha256);
+                     (json_int_t)m->info.layers[0].width, "layers",
+                     ke__json_done(layers, ok), "data_sha256", data_sha256);
 }
 
 ke_status ke__moments_write(ke_ctx *cx, ke__out *out, const ke__moments *m)

@@ -83,20 +83,30 @@ ke_status ke_edit_plan_make(ke_ctx *cx, ke_edit_plan *out, const ke_model *model
         ->plan(cx, out, model, settings, facts, n_facts);
 }
 
-/* Strings that aren't UTF-8 can't stand in JSON: they are left out. */
+/* json_pack()'s optional strings are left out where memory is short, too. */
+static json_t *fact_json(const ke_fact *f)
+{
+    json_t *fact = json_object();
+    bool ok = (!f->subject || ke__json_set(fact, "subject", ke__json_string(f->subject))) &&
+              (!f->prompt || ke__json_set(fact, "prompt", ke__json_string(f->prompt))) &&
+              (!f->target || ke__json_set(fact, "target", ke__json_string(f->target)));
+    return ke__json_done(fact, ok);
+}
+
+/* NULL if memory is short. */
 static json_t *record(const ke_settings *s, const ke_fact *facts, size_t n, uint64_t seed)
 {
     json_t *settings = json_object(), *list = json_array();
     ke_setting_info info;
+    bool ok = true;
     for (size_t i = 0; ke_method_setting(ke_settings_method(s), i, &info); i++)
-        json_object_set_new(settings, info.name,
-                            json_string(ke_settings_get(s, info.name)));
+        ok = ok && ke__json_set(settings, info.name,
+                                ke__json_string(ke_settings_get(s, info.name)));
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, json_pack("{s:s*, s:s*, s:s*}", "subject",
-                                              facts[i].subject, "prompt", facts[i].prompt,
-                                              "target", facts[i].target));
+        ok = ok && ke__json_add(list, fact_json(&facts[i]));
     return json_pack("{s:s, s:o, s:I, s:o}", "method", ke_settings_method(s), "settings",
-                     settings, "seed", (json_int_t)seed, "facts", list);
+                     ke__json_done(settings, ok), "seed", (json_int_t)seed, "facts",
+                     ke__json_done(list, ok));
 }
 
 /* Facts in groups of what the method writes together; each group sees those before it. */
@@ -182,7 +192,10 @@ ke_status ke_editor_edit(ke_ctx *cx, ke_editor *e, ke_patch **out, const ke_stac
     KE_TRY(ke__alloc(cx, &own, n_facts, sizeof *own));
     KE_TRY(ke__patch_new(cx, &patch));
     meta = record(e->settings, facts, n_facts, e->seed);
-    json_object_update(meta, e->shared);
+    if (!meta || json_object_update(meta, e->shared) != 0) {
+        st = ke__fail(cx, KE_ENOMEM, NULL, "out of memory for the edit's record");
+        goto done;
+    }
     KE_TRY(edit_all(cx, patch, e->method, e->state, &in, facts, n_facts, own));
     KE_TRY(ke__json_text(cx, &text, meta, 17));
     KE_TRY(ke__patch_set_meta(cx, patch, text));

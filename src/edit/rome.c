@@ -132,6 +132,7 @@ ke_status ke__rome_prepare(ke_ctx *cx, void **out, const ke__edit_in *in, json_t
     ke_status st = KE_OK;
     struct state *s = NULL;
     json_t *list;
+    bool ok = true;
     KE_TRY(ke__alloc(cx, &s, 1, sizeof *s));
     *out = s;
     KE_TRY(pick_layer(cx, &s->layer, in->model, in->settings));
@@ -144,9 +145,10 @@ ke_status ke__rome_prepare(ke_ctx *cx, void **out, const ke__edit_in *in, json_t
     KE_TRY(ke__pass_new(cx, &s->pass, in->model, NULL));
     list = json_array();
     for (size_t i = 0; i < s->contexts.n; i++)
-        json_array_append_new(list, json_string(s->contexts.items[i]));
-    json_object_set_new(meta, "contexts", list);
-    json_object_set_new(meta, "layers", json_pack("[i]", (int)s->layer));
+        ok = ok && ke__json_add(list, ke__json_string(s->contexts.items[i]));
+    if (!ke__json_set(meta, "contexts", ke__json_done(list, ok)) ||
+        !ke__json_set(meta, "layers", json_pack("[i]", (int)s->layer)))
+        st = ke__fail(cx, KE_ENOMEM, NULL, "out of memory for the edit's record");
 done:
     return st;
 }

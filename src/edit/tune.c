@@ -86,13 +86,15 @@ ke_status ke__tune_prepare(ke_ctx *cx, void **out, const ke__edit_in *in, json_t
     ke_status st = KE_OK;
     struct state *s = NULL;
     json_t *list = json_array();
-    json_object_set_new(meta, "layers", list);
+    bool ok = ke__json_set(meta, "layers", list); /* meta's from here on */
     KE_TRY(ke__alloc(cx, &s, 1, sizeof *s));
     *out = s;
     KE_TRY(pick_layers(cx, &s->layers, in->model, in->settings));
     KE_TRY(ke__pass_new(cx, &s->pass, in->model, NULL));
     for (size_t i = 0; i < s->layers.n; i++)
-        json_array_append_new(list, json_integer(s->layers.at[i]));
+        ok = ok && ke__json_add(list, json_integer(s->layers.at[i]));
+    if (!ok)
+        st = ke__fail(cx, KE_ENOMEM, NULL, "out of memory for the edit's record");
 done:
     return st;
 }

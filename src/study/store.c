@@ -145,6 +145,17 @@ done:
     return st;
 }
 
+/* Whether nothing is in it. Asked of SQLite, not of the file's length: a run that was
+ * killed while it made its tables left a part of them, which is undone when the file is
+ * read. */
+static ke_status is_empty(ke_ctx *cx, ke__store *s, bool *out)
+{
+    size_t pages = 0;
+    ke_status st = number_of(cx, s, "PRAGMA page_count", &pages);
+    *out = pages == 0;
+    return st;
+}
+
 static ke_status check_version(ke_ctx *cx, ke__store *s)
 {
     ke_status st = KE_OK;
@@ -161,19 +172,17 @@ done:
     return st;
 }
 
-/* *bytes: its size, 0 if there is none. What SQLite must not touch is KE_EFORMAT. */
-static ke_status look(ke_ctx *cx, const char *path, uint64_t *bytes)
+/* What SQLite must not touch is KE_EFORMAT; a file that is not there, or empty, is fine. */
+static ke_status look(ke_ctx *cx, const char *path)
 {
     static const char magic[16] = "SQLite format 3";
     char head[sizeof magic] = {0};
     struct stat info;
-    *bytes = 0;
     if (stat(path, &info) != 0)
         return errno == ENOENT ? KE_OK
                                : ke__fail(cx, KE_EIO, path, "%s: cannot open: %s", path,
                                           strerror(errno));
-    *bytes = (uint64_t)info.st_size;
-    if (S_ISREG(info.st_mode) && *bytes == 0)
+    if (S_ISREG(info.st_mode) && info.st_size == 0)
         return KE_OK;
     FILE *f = S_ISREG(info.st_mode) ? fopen(path, "rb") : NULL;
     size_t n = f ? fread(head, 1, sizeof head, f) : 0;
@@ -222,20 +231,21 @@ ke_status ke__store_open(ke_ctx *cx, ke__store **out, const char *path)
 {
     ke_status st = KE_OK;
     ke__store *s = NULL;
-    uint64_t bytes = 0;
+    bool empty = false;
     int lock = -1;
 
     *out = NULL;
-    KE_TRY(look(cx, path, &bytes));
+    KE_TRY(look(cx, path));
     KE_TRY(hold(cx, &lock, path));
-    KE_TRY(look(cx, path, &bytes)); /* again: it may have been begun meanwhile */
+    KE_TRY(look(cx, path)); /* again: it may have been begun meanwhile */
     st = open_database(cx, &s, path, SQLITE_OPEN_READWRITE);
     if (st != KE_OK)
         goto done;
     s->lock = lock;
     lock = -1;
     KE_TRY(execute(cx, s, "PRAGMA synchronous = FULL"));
-    if (bytes == 0) {
+    KE_TRY(is_empty(cx, s, &empty));
+    if (empty) {
         KE_TRY(ke__store_begin(cx, s));
         KE_TRY(execute(cx, s, schema));
         KE_TRY(
@@ -261,16 +271,19 @@ ke_status ke__store_read(ke_ctx *cx, ke__store **out, const char *path)
 {
     ke_status st = KE_OK;
     ke__store *s = NULL;
-    uint64_t bytes = 0;
+    bool empty = false;
 
     *out = NULL;
     if (access(path, F_OK) != 0)
         return ke__fail(cx, KE_ENOENT, path, "%s: %s", path, strerror(errno));
-    KE_TRY(look(cx, path, &bytes));
-    if (bytes == 0)
-        return ke__fail(cx, KE_EFORMAT, path, "%s: empty, no run has begun there", path);
+    KE_TRY(look(cx, path));
     /* For writing where that is allowed: the end of a killed run's journal is undone. */
     KE_TRY(open_database(cx, &s, path, SQLITE_OPEN_READWRITE));
+    KE_TRY(is_empty(cx, s, &empty));
+    if (empty) {
+        st = ke__fail(cx, KE_EFORMAT, path, "%s: empty, no run has begun there", path);
+        goto done;
+    }
     KE_TRY(check_version(cx, s));
     *out = s;
     s = NULL;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -358,6 +359,50 @@ static void every_failed_allocation_is_survived(void **state)
     oom_each(open_and_ask, path);
 }
 
+static int n_writes_left;
+
+static ssize_t deadly_pwrite(int fd, const void *data, size_t bytes, off_t at)
+{
+    if (n_writes_left-- == 0)
+        raise(SIGKILL);
+    return pwrite(fd, data, bytes, at);
+}
+
+/* Open a new run in a child that is killed at one of its writes; true if it was. */
+static bool die_in_the_beginning(const char *path, int n_writes)
+{
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        ke__store *s = NULL;
+        sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+        n_writes_left = n_writes;
+        vfs->xSetSystemCall(vfs, "pwrite", (sqlite3_syscall_ptr)deadly_pwrite);
+        vfs->xSetSystemCall(vfs, "pwrite64", (sqlite3_syscall_ptr)deadly_pwrite);
+        _exit(ke__store_open(cx, &s, path));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    return WIFSIGNALED(status);
+}
+
+static void a_run_killed_while_it_is_made_begins_again(void **state)
+{
+    const char *path = scratch_path(state, "run");
+    ke__store *s = NULL;
+    int n = 0;
+    for (; die_in_the_beginning(path, n); n++) {
+        refused(ke__store_read(cx, &s, path), KE_EFORMAT, "no run has begun there");
+        assert_null(s);
+        die_in_the_beginning(path, n); /* and once more, over what is left */
+        ke__store_close(cx, begin(path));
+        ok(ke__store_read(cx, &s, path));
+        ke__store_close(cx, s);
+        assert_int_equal(0, unlink(path));
+    }
+    assert_true(n > 2); /* a journal and tables */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -371,6 +416,7 @@ int main(void)
         TEST(what_is_no_run_is_left_alone),
         TEST(another_program_s_database_is_left_alone),
         TEST(an_empty_file_is_a_new_run),
+        TEST(a_run_killed_while_it_is_made_begins_again),
         TEST(a_name_with_a_colon_is_a_file),
         TEST(every_failed_allocation_is_survived),
     };

@@ -1,0 +1,107 @@
+/* Killed at any moment: the program runs on the small model and gets SIGKILL after a random
+ * part of the time that it takes. What is there then is nothing or whole, a replaced model
+ * has a patch that undoes it, and the next run ends as if nothing had happened. A benchmark
+ * goes on to the same rows.
+ *
+ * $FAULT_KILLS=N kills each N times. */
+#include "faults/faulty.h"
+#include "base/base.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { KILLS = 20 };
+
+static const faulty_command *named(const char *title)
+{
+    const faulty_command *c = faulty_commands;
+    while (c->title && strcmp(c->title, title) != 0)
+        c++;
+    assert_non_null(c->title);
+    return c;
+}
+
+/* Seconds that the command takes; out/ is empty after it. */
+static double time_of(const faulty_command *c)
+{
+    static faulty_run run;
+    double begun = ke__now();
+    faulty_command_start(&run, &faulty_folder, c, &(faulty_plan){.at = -1});
+    faulty_clear(&faulty_folder);
+    return ke__now() - begun;
+}
+
+/* Whatever was left there, the command does its work now. */
+static const char *next_fails(const faulty_truth *truth)
+{
+    static faulty_run run;
+    faulty_command_start(&run, &faulty_folder, truth->command,
+                         &(faulty_plan){.at = -1, .force = true});
+    const char *wrong = faulty_wrong(&faulty_folder, truth, &run, NULL);
+    return !wrong && run.code != truth->code ? run.err : wrong;
+}
+
+static void kill_often(const char *title, bool force)
+{
+    static faulty_run run;
+    const faulty_command *c = named(title);
+    const faulty_truth *truth = faulty_truth_of(&faulty_folder, c, false);
+    double seconds = time_of(c);
+    ke__rng rng = {1};
+    long n = faulty_number("FAULT_KILLS", KILLS), n_killed = 0;
+    for (long i = 0; i < n; i++) {
+        faulty_plan plan = {.at = -1, .force = force};
+        plan.kill_after = seconds * ke__rng_unit(&rng);
+        if (force)
+            faulty_plant(&faulty_folder, c);
+        faulty_command_start(&run, &faulty_folder, c, &plan);
+        n_killed += run.killed;
+        const char *wrong = faulty_wrong(&faulty_folder, truth, &run, NULL);
+        if (!wrong)
+            wrong = next_fails(truth);
+        if (wrong)
+            fail_msg("killed after %.4f of %.4f s: %s", plan.kill_after, seconds, wrong);
+        faulty_clear(&faulty_folder);
+    }
+    assert_true(n_killed > n / 4); /* or it was too quick for this */
+    print_message("# %ld of %ld runs were killed\n", n_killed, n);
+}
+
+static void edit_is_killed(void **state)
+{
+    (void)state;
+    kill_often("edit", false);
+}
+
+static void edit_is_killed_over_earlier_files(void **state)
+{
+    (void)state;
+    kill_often("edit", true);
+}
+
+static void stats_is_killed(void **state)
+{
+    (void)state;
+    kill_often("stats: the built-in text", false);
+}
+
+static void bench_is_killed_and_resumed(void **state)
+{
+    (void)state;
+    kill_often("bench", false);
+}
+
+int main(void)
+{
+    static const faulty_way tests[] = {
+        {"edit is killed", edit_is_killed},
+        {"edit is killed over earlier files", edit_is_killed_over_earlier_files},
+        {"stats is killed", stats_is_killed},
+        {"bench is killed and resumed", bench_is_killed_and_resumed}};
+    return faulty_group(NULL, 0, tests, sizeof tests / sizeof tests[0]);
+}
