@@ -1,10 +1,9 @@
 #include "cli/cli.h"
 #include "cli/edit_text.h"
+#include "cli/setting_options.h"
 #include "knowedit/study.h"
 
 #include <string.h>
-
-#define MAX_SETTINGS 96 /* of all methods together */
 
 typedef struct edit_options {
     char *model, *output, *patch, *subject, *prompt, *target, *facts_file, *method, *preset,
@@ -12,54 +11,23 @@ typedef struct edit_options {
     char **paraphrases, **neighbours; /* NULL-terminated, or NULL */
     double max_kl;
     int keep_failed, no_stamp, no_special, plan_only;
-    /* One option per setting of any method, so that a new setting appears by itself. */
-    size_t n_settings;
-    char *setting_value[MAX_SETTINGS];
-    char setting_help[MAX_SETTINGS][160];
-    struct poptOption setting_table[MAX_SETTINGS + 1];
+    ke__setting_options settings;
 } edit_options;
-
-static bool has_setting(const edit_options *o, const char *name)
-{
-    for (size_t i = 0; i < o->n_settings; i++)
-        if (strcmp(o->setting_table[i].longName, name) == 0)
-            return true;
-    return false;
-}
-
-static void fill_setting_table(edit_options *o)
-{
-    ke_setting_info info;
-    for (size_t m = 0; m < ke_method_count(); m++)
-        for (size_t i = 0; ke_method_setting(ke_method_name(m), i, &info); i++) {
-            if (o->n_settings == MAX_SETTINGS || has_setting(o, info.name))
-                continue;
-            size_t at = o->n_settings++;
-            bool detail = info.range[0] != '\0' || info.fallback[0] != '\0';
-            snprintf(o->setting_help[at], sizeof o->setting_help[at], "%s%s%s%s%s%s%s%s",
-                     info.help, detail ? " (" : "", info.range,
-                     info.range[0] && info.unit[0] ? " " : "", info.unit,
-                     info.fallback[0] ? "; " : "", info.fallback, detail ? ")" : "");
-            o->setting_table[at] = (struct poptOption){
-                info.name,           0,      POPT_ARG_STRING, &o->setting_value[at], 0,
-                o->setting_help[at], "VALUE"};
-        }
-    o->setting_table[o->n_settings] = (struct poptOption)POPT_TABLEEND;
-}
 
 static ke_status make_settings(ke__cli *c, const edit_options *o, ke_settings **out)
 {
     ke_status st = KE_OK;
 
     KE_TRY(ke_settings_new(c->cx, out, o->method ? o->method : ke_method_name(0)));
-    for (size_t i = 0; i < o->n_settings; i++)
-        if (o->setting_value[i] != NULL)
-            KE_TRY(ke_settings_set(c->cx, *out, o->setting_table[i].longName,
-                                   o->setting_value[i]));
+    for (size_t i = 0; i < o->settings.n; i++) {
+        const char *value = ke__setting_options_last(&o->settings, i);
+        if (value != NULL)
+            KE_TRY(ke_settings_set(c->cx, *out, o->settings.table[i].longName, value));
+    }
     if (o->preset != NULL)
         KE_TRY(ke_settings_preset(c->cx, *out, o->preset));
-    for (size_t i = 0; c->verbose && i < o->n_settings; i++) {
-        const char *name = o->setting_table[i].longName,
+    for (size_t i = 0; c->verbose && i < o->settings.n; i++) {
+        const char *name = o->settings.table[i].longName,
                    *value = ke_settings_get(*out, name);
         if (value != NULL)
             ke__talk_say(c, "setting %s = %s", name, value);
@@ -192,7 +160,7 @@ static ke_status run(ke__cli *c)
 {
     ke_status st = KE_OK;
     edit_options o = {.max_kl = 1.0};
-    fill_setting_table(&o);
+    ke__setting_options_fill(&o.settings, "VALUE");
     const struct poptOption options[] = {
         {"model", 'm', POPT_ARG_STRING, &o.model, 0,
          "model file, or a fetched model's name", "MODEL"},
@@ -226,7 +194,7 @@ static ke_status run(ke__cli *c)
          "leave the model's metadata as it is", NULL},
         {"no-special", 0, POPT_ARG_NONE, &o.no_special, 0, "no BOS before prompts", NULL},
         {"plan", 0, POPT_ARG_NONE, &o.plan_only, 0, "stop after the plan", NULL},
-        {NULL, 0, POPT_ARG_INCLUDE_TABLE, o.setting_table, 0,
+        {NULL, 0, POPT_ARG_INCLUDE_TABLE, o.settings.table, 0,
          "Settings of the method:", NULL},
         POPT_TABLEEND,
     };
