@@ -411,6 +411,26 @@ static void too_little_memory_is_refused_with_the_number(void **state)
     program_free(&p);
 }
 
+/* The model is mapped while the program waits for its text; then the file shrinks. */
+static void a_model_that_shrinks_is_an_error_not_a_death(void **state)
+{
+    char command[4096];
+    snprintf(command, sizeof command,
+             "m='%s/m.gguf' s='%s/shrinks.gguf' text='%s/text'; cp \"$m\" \"$s\"; "
+             "mkfifo \"$text\"; \"$K\" perplexity --chunk 64 -m \"$s\" -f \"$text\" & "
+             "until grep -q shrinks.gguf /proc/$!/maps; do sleep 0.01; done; "
+             "exec 3<>\"$text\"; : >\"$s\"; echo 'the ab in on' >&3; exec 3>&-; "
+             "wait $!; code=$?; rm -f \"$s\" \"$text\"; exit $code",
+             (const char *)*state, (const char *)*state, (const char *)*state);
+    program p = program_shell(command);
+    assert_string_equal("", p.out);
+    assert_string_equal("knowedit: a mapped file can't be read any more: it was shortened, "
+                        "or its disk fails\n",
+                        p.err);
+    assert_int_equal(1, p.code);
+    program_free(&p);
+}
+
 /* 10,000 steps over twenty contexts are many seconds of work, even here. */
 static void an_interrupt_stops_soon_and_leaves_nothing(void **state)
 {
@@ -442,6 +462,7 @@ int main(void)
         cmocka_unit_test(patches_are_applied_to_the_same_bytes),
         cmocka_unit_test(a_plan_is_no_edit),
         cmocka_unit_test(too_little_memory_is_refused_with_the_number),
+        cmocka_unit_test(a_model_that_shrinks_is_an_error_not_a_death),
         cmocka_unit_test(an_interrupt_stops_soon_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, make_model, scratch_remove);
