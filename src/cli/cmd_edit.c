@@ -1,13 +1,14 @@
 #include "cli/cli.h"
 #include "cli/edit_text.h"
 #include "cli/setting_options.h"
+#include "cli/subjects.h"
 #include "knowedit/study.h"
 
 #include <string.h>
 
 typedef struct edit_options {
-    char *model, *output, *patch, *subject, *prompt, *target, *facts_file, *method, *preset,
-        *edited_type;
+    char *model, *output, *patch, *subject, *subjects, *prompt, *target, *facts_file,
+        *method, *preset, *edited_type;
     char **paraphrases, **neighbours; /* NULL-terminated, or NULL */
     double max_kl;
     int keep_failed, no_stamp, no_special, plan_only;
@@ -44,27 +45,58 @@ static size_t count(char **list)
     return n;
 }
 
-/* The fact of the command line; *probes is the caller's to free. */
-static ke_status fact_from_options(ke__cli *c, const edit_options *o, ke_fact *fact,
-                                   ke_probe **probes)
+/* The facts of a job, from a file or the command line. */
+typedef struct edit_facts {
+    ke__subjects subjects;
+    ke_facts file;
+    ke_fact fact; /* of the command line */
+    ke_probe *probes;
+    char *subject; /* found, or NULL */
+} edit_facts;
+
+static ke_status fact_from_options(ke__cli *c, const edit_options *o, edit_facts *f)
 {
     ke_status st = KE_OK;
 
-    KE_TRY(ke__opt_need(c, "--subject", o->subject));
     KE_TRY(ke__opt_need(c, "--prompt", o->prompt));
     KE_TRY(ke__opt_need(c, "--target", o->target));
-    *fact = (ke_fact){.subject = o->subject,
-                      .prompt = o->prompt,
-                      .target = o->target,
-                      .paraphrases = (const char *const *)o->paraphrases,
-                      .n_paraphrases = count(o->paraphrases),
-                      .n_neighbours = count(o->neighbours)};
-    KE_TRY(ke__alloc(c->cx, probes, fact->n_neighbours, sizeof **probes));
-    for (size_t i = 0; i < fact->n_neighbours; i++)
-        (*probes)[i].prompt = o->neighbours[i];
-    fact->neighbours = *probes;
+    f->fact = (ke_fact){.subject = o->subject,
+                        .prompt = o->prompt,
+                        .target = o->target,
+                        .paraphrases = (const char *const *)o->paraphrases,
+                        .n_paraphrases = count(o->paraphrases),
+                        .n_neighbours = count(o->neighbours)};
+    KE_TRY(ke__alloc(c->cx, &f->probes, f->fact.n_neighbours, sizeof *f->probes));
+    for (size_t i = 0; i < f->fact.n_neighbours; i++)
+        f->probes[i].prompt = o->neighbours[i];
+    f->fact.neighbours = f->probes;
+    if (o->subject == NULL) {
+        KE_TRY(ke_subject_find(c->cx, &f->subject, &f->fact.subject_from, &f->fact,
+                               &f->subjects.opts));
+        f->fact.subject = f->subject;
+    }
 done:
     return st;
+}
+
+static ke_status facts_get(ke__cli *c, const edit_options *o, edit_facts *f)
+{
+    ke_status st = KE_OK;
+    KE_TRY(ke__subjects_open(c, &f->subjects, o->subjects, true));
+    if (o->facts_file != NULL)
+        st = ke_facts_load(c->cx, &f->file, o->facts_file, &f->subjects.opts);
+    else
+        st = fact_from_options(c, o, f);
+done:
+    return st;
+}
+
+static void facts_release(ke__cli *c, edit_facts *f)
+{
+    ke__subjects_free(&f->subjects);
+    ke_facts_free(c->cx, &f->file);
+    ke__free(c->cx, f->probes);
+    ke_free(c->cx, f->subject);
 }
 
 /* Without -o and --patch, the patch goes to the working folder, named after the model. */
@@ -106,17 +138,12 @@ static ke_status edit(ke__cli *c, const edit_options *o)
     ke_status st = KE_OK;
     char *model = NULL, *patch = NULL;
     ke_settings *settings = NULL;
-    ke_facts facts = {0};
-    ke_fact fact = {0};
-    ke_probe *probes = NULL;
+    edit_facts facts = {0};
     ke_edit_report *report = NULL;
     bool from_file = o->facts_file != NULL;
 
     KE_TRY(make_settings(c, o, &settings));
-    if (from_file)
-        KE_TRY(ke_facts_load(c->cx, &facts, o->facts_file));
-    else
-        KE_TRY(fact_from_options(c, o, &fact, &probes));
+    KE_TRY(facts_get(c, o, &facts));
     KE_TRY(ke__find_model(c, o->model, &model));
     if (o->output == NULL && o->patch == NULL)
         KE_TRY(default_patch(c, model, &patch));
@@ -126,8 +153,8 @@ static ke_status edit(ke__cli *c, const edit_options *o)
         .output_path = o->output,
         .patch_path = o->patch ? o->patch : patch,
         .settings = settings,
-        .facts = from_file ? facts.items : &fact,
-        .n_facts = from_file ? facts.n : 1,
+        .facts = from_file ? facts.file.items : &facts.fact,
+        .n_facts = from_file ? facts.file.n : 1,
         .facts_path = o->facts_file,
         .edited_type = o->edited_type,
         .force = c->force,
@@ -148,8 +175,7 @@ static ke_status edit(ke__cli *c, const edit_options *o)
         KE_TRY(print_report(c, report));
 done:
     ke_edit_report_free(c->cx, report);
-    ke__free(c->cx, probes);
-    ke_facts_free(c->cx, &facts);
+    facts_release(c, &facts);
     ke_settings_free(c->cx, settings);
     ke__free(c->cx, patch);
     ke__free(c->cx, model);
@@ -168,7 +194,11 @@ static ke_status run(ke__cli *c)
          "the edited model (without it only the patch is written)", "FILE"},
         {"patch", 0, POPT_ARG_STRING, &o.patch, 0, "the patch (OUTPUT.kepatch)", "FILE"},
         {"subject", 0, POPT_ARG_STRING, &o.subject, 0,
-         "whom the fact is about; its last occurrence in the prompt counts", "TEXT"},
+         "whom the fact is about; its last occurrence in the prompt counts (found: what "
+         "the prompt shares with --subjects or paraphrases)",
+         "TEXT"},
+        {"subjects", 0, POPT_ARG_STRING, &o.subjects, 0,
+         "names that subjects may have, one a line, for facts without one", "FILE"},
         {"prompt", 0, POPT_ARG_STRING, &o.prompt, 0, "the fact's beginning", "TEXT"},
         {"target", 0, POPT_ARG_STRING, &o.target, 0, "how it goes on from now", "TEXT"},
         {"paraphrase", 0, POPT_ARG_ARGV, &o.paraphrases, 0,
@@ -216,7 +246,7 @@ done:
 const ke__command ke__cmd_edit = {
     .name = "edit",
     .summary = "change facts in a model, prove it, say what it cost, save it",
-    .usage = "-m MODEL [-o OUTPUT] (--subject S --prompt P --target T | --facts FILE)",
+    .usage = "-m MODEL [-o OUTPUT] ([--subject S] --prompt P --target T | --facts FILE)",
     .example =
         "knowedit edit -m smollm2-135m -o edited.gguf --subject \"Australia\" \\\n"
         "      --prompt \"The capital of Australia is the city of\" --target Canberra",

@@ -104,8 +104,8 @@ static void understands_every_form(void **state)
         const struct form *f = &forms[i];
         ke_facts facts;
         print_message("form %zu\n", i);
-        assert_int_equal(ke__facts_parse(cx, &facts, "f.json", f->text, strlen(f->text)),
-                         KE_OK);
+        assert_int_equal(
+            ke__facts_parse(cx, &facts, "f.json", f->text, strlen(f->text), NULL), KE_OK);
         assert_int_equal(facts.n, f->n);
         const ke_fact *last = &facts.items[facts.n - 1];
         assert_string_equal(last->subject, f->subject);
@@ -149,8 +149,8 @@ static const struct fault {
     {"[" GOOD " " GOOD "]", KE_EFORMAT, "expected ',' or ']', found something else"},
     {"[" GOOD "]\n x", KE_EFORMAT, "f.json:2: expected the end of the file"},
     {"[" GOOD ",]", KE_EFORMAT, "record 2: column 1"},
-    {"{\"a\":1}", KE_EFORMAT, "record 1: field \"subject\" is missing"},
-    {"[{\"prompt\":\"x\"}]", KE_EFORMAT, "field \"subject\" is missing"},
+    {"{\"a\":1}", KE_EFORMAT, "record 1: field \"prompt\" is missing"},
+    {"[{\"prompt\":\"x\"}]", KE_EFORMAT, "field \"target_new\" is missing"},
     {"{\"subject\":\"x\",\"prompt\":\"x\"}", KE_EFORMAT, "field \"target_new\" is missing"},
     {"{\"subject\":\"x\",\"prompt\":\"x\",\"target\":[]}", KE_EFORMAT,
      "field \"target\": the list is empty"},
@@ -198,7 +198,7 @@ static void says_where_and_what_is_wrong(void **state)
         ke_facts facts;
         const char *text = faults[i].text;
         print_message("fault %zu\n", i);
-        assert_int_equal(ke__facts_parse(cx, &facts, "f.json", text, strlen(text)),
+        assert_int_equal(ke__facts_parse(cx, &facts, "f.json", text, strlen(text), NULL),
                          faults[i].status);
         if (!strstr(ke_ctx_message(cx), faults[i].says))
             fail_msg("expected \"%s\" in \"%s\"", faults[i].says, ke_ctx_message(cx));
@@ -218,7 +218,8 @@ static void deep_nesting_is_refused(void **state)
     ke_ctx *cx = oom_ctx(&o, -1);
     ke_facts facts;
     memset(text, '[', sizeof text);
-    assert_int_equal(ke__facts_parse(cx, &facts, "f.json", text, sizeof text), KE_EFORMAT);
+    assert_int_equal(ke__facts_parse(cx, &facts, "f.json", text, sizeof text, NULL),
+                     KE_EFORMAT);
     assert_int_equal(o.n_live, 0);
     ke_ctx_free(cx);
 }
@@ -227,7 +228,7 @@ static ke_status parse_first(ke_ctx *cx, void *payload)
 {
     const struct form *f = payload;
     ke_facts facts;
-    ke_status st = ke__facts_parse(cx, &facts, "f.json", f->text, strlen(f->text));
+    ke_status st = ke__facts_parse(cx, &facts, "f.json", f->text, strlen(f->text), NULL);
     ke_facts_free(cx, &facts);
     return st;
 }
@@ -260,12 +261,12 @@ static void checks_go_on_to_the_end(void **state)
     size_t good, bad, n = 0;
     scratch_write(path, text, sizeof text - 1);
     ke_ctx *cx = ke_ctx_new(NULL);
-    assert_int_equal(KE_OK, ke_facts_check(cx, path, &good, &bad, count_line, &n));
+    assert_int_equal(KE_OK, ke_facts_check(cx, path, NULL, &good, &bad, count_line, &n));
     assert_int_equal(2, good);
     assert_int_equal(3, bad);
     assert_int_equal(3, n);
-    assert_int_equal(KE_EIO, ke_facts_check(cx, scratch_path(state, "none"), &good, &bad,
-                                            count_line, &n));
+    assert_int_equal(KE_EIO, ke_facts_check(cx, scratch_path(state, "none"), NULL, &good,
+                                            &bad, count_line, &n));
     ke_ctx_free(cx);
 }
 
@@ -284,9 +285,10 @@ static void many_records(void **state)
 
     ke_ctx *cx = ke_ctx_new(NULL);
     ke_facts facts;
-    assert_int_equal(ke_facts_load(cx, &facts, path), KE_EFORMAT);
+    assert_int_equal(ke_facts_load(cx, &facts, path, NULL), KE_EFORMAT);
     assert_non_null(strstr(ke_ctx_message(cx), ":20001: record 20001: field \"subject\""));
-    assert_int_equal(ke_facts_load(cx, &facts, scratch_path(state, "none.json")), KE_EIO);
+    assert_int_equal(ke_facts_load(cx, &facts, scratch_path(state, "none.json"), NULL),
+                     KE_EIO);
     ke_ctx_free(cx);
 }
 
