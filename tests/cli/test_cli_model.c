@@ -473,14 +473,65 @@ static void a_person_is_asked_for_the_subject(void **state)
     }
 }
 
+/* The number in the refusal is enough, and a tenth less is not. */
 static void too_little_memory_is_refused_with_the_number(void **state)
 {
-    program p =
-        program_run(NULL, ARGS("edit", "-m", model(state), "-o",
-                               scratch_path(state, "x.gguf"), "--mem-limit", "1K", FACT));
-    assert_int_equal(1, p.code);
-    assert_non_null(strstr(p.err, "1K"));
-    program_free(&p);
+    static const char *const methods[] = {"rome", "ft"};
+    const char *patch = scratch_path(state, "x.kepatch");
+    for (size_t i = 0; i < 2; i++) {
+        char number[32] = "", less[32];
+        program p =
+            program_run(NULL, ARGS("edit", "-m", model(state), "--patch", patch, "--method",
+                                   methods[i], "--mem-limit", "1K", FACT));
+        assert_int_equal(1, p.code);
+        const char *at = strstr(p.err, "the limit is 1K: ");
+        assert_non_null(at);
+        assert_int_equal(1, sscanf(at, "the limit is 1K: %31[0-9]K would do", number));
+        program_free(&p);
+        snprintf(less, sizeof less, "%dK", atoi(number) * 9 / 10);
+        snprintf(number + strlen(number), 2, "K");
+        p = program_run(NULL, ARGS("edit", "-m", model(state), "--patch", patch, "--method",
+                                   methods[i], "--plan", "--mem-limit", number, FACT));
+        assert_int_equal(0, p.code);
+        program_free(&p);
+        p = program_run(NULL, ARGS("edit", "-m", model(state), "--patch", patch, "--method",
+                                   methods[i], "--plan", "--mem-limit", less, FACT));
+        assert_int_equal(1, p.code);
+        program_free(&p);
+        assert_int_not_equal(0, access(patch, F_OK));
+    }
+}
+
+/* The tiny model reads 128 tokens. */
+static void a_line_longer_than_the_context_is_named_before_work(void **state)
+{
+    const char *facts = scratch_path(state, "long.jsonl");
+    static const char *const where[] = {"prompt", "paraphrases", "neighbours"};
+    static const char *const says[] = {"its prompt with the target has ",
+                                       "a paraphrase with the target has ",
+                                       "a neighbour has "};
+    for (size_t i = 0; i < 3; i++) {
+        FILE *f = fopen(facts, "w");
+        assert_non_null(f);
+        fputs("{\"subject\":\"ab\",\"prompt\":\"ab is\",\"target\":\"on\"}\n\n"
+              "{\"subject\":\"er\",\"target\":\"on\",",
+              f);
+        if (i > 0)
+            fputs("\"prompt\":\"er is\",", f);
+        fprintf(f, "\"%s\":%s\"er", where[i], i > 0 ? "[" : "");
+        for (int k = 0; k < 130; k++)
+            fputs(" ab", f);
+        fprintf(f, "\"%s}\n", i > 0 ? "]" : "");
+        assert_int_equal(0, fclose(f));
+        program p = program_run(NULL, ARGS("edit", "-m", model(state), "--facts", facts,
+                                           "--patch", scratch_path(state, "x.kepatch")));
+        assert_int_equal(2, p.code);
+        assert_non_null(strstr(p.err, "long.jsonl:3: fact 2: "));
+        assert_non_null(strstr(p.err, says[i]));
+        assert_non_null(strstr(p.err, "the model reads at most 128"));
+        program_free(&p);
+    }
+    assert_int_equal(0, unlink(facts));
 }
 
 /* The model is mapped while the program waits for its text; then the file shrinks. */
@@ -537,6 +588,7 @@ int main(void)
         cmocka_unit_test(a_subject_may_be_left_out),
         cmocka_unit_test(a_person_is_asked_for_the_subject),
         cmocka_unit_test(too_little_memory_is_refused_with_the_number),
+        cmocka_unit_test(a_line_longer_than_the_context_is_named_before_work),
         cmocka_unit_test(a_model_that_shrinks_is_an_error_not_a_death),
         cmocka_unit_test(an_interrupt_stops_soon_and_leaves_nothing),
     };

@@ -241,6 +241,40 @@ static void survives_every_allocation_failure(void **state)
     oom_each(parse_first, (void *)(uintptr_t)&forms[sizeof forms / sizeof forms[0] - 1]);
 }
 
+/* A quote that is opened on line 900 swallows lines until the next quote: the line to mend
+ * is named, not the one where it shows. */
+static void a_broken_quote_is_named_by_its_own_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *broken, *later, *says;
+    } cases[] = {
+        {"s,\"s is,t", "s,\"s, too\",t",
+         "f.csv:900: record 899: cell 2: a quote is not closed (it shows at line "
+         "950, column 4)"},
+        {"s,\"s is,t", "s,s is,t", "f.csv:900: record 899: a quote is not closed"},
+        {"\"s\n\",\"s\n is,t", "s,\"s, too\",t", "f.csv:901: record 899: cell 2: a quote"},
+        {"s,s \"is\",t", "s,s is,t", "f.csv:900: record 899: column 5: a quote inside"},
+        {"s,\"s\" is,t", "s,s is,t", "f.csv:900: record 899: column 7: a quote inside"},
+    };
+    oom o;
+    ke_ctx *cx = oom_ctx(&o, -1);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        static char text[20000];
+        ke_facts facts;
+        size_t n = (size_t)snprintf(text, sizeof text, "subject,prompt,target\n");
+        for (int line = 2; line <= 1000; line++)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s\n",
+                                  line == 900   ? cases[i].broken
+                                  : line == 950 ? cases[i].later
+                                                : "s,s is,t");
+        assert_int_equal(KE_EFORMAT, ke__facts_parse(cx, &facts, "f.csv", text, n, NULL));
+        if (!strstr(ke_ctx_message(cx), cases[i].says))
+            fail_msg("expected \"%s\" in \"%s\"", cases[i].says, ke_ctx_message(cx));
+    }
+    ke_ctx_free(cx);
+}
+
 static void count_line(const char *message, void *payload)
 {
     static const char *const says[] = {"f.csv:3: record 2: ", "f.csv:6: record 4: ",
@@ -299,6 +333,7 @@ int main(void)
         cmocka_unit_test(says_where_and_what_is_wrong),
         cmocka_unit_test(deep_nesting_is_refused),
         cmocka_unit_test(survives_every_allocation_failure),
+        cmocka_unit_test(a_broken_quote_is_named_by_its_own_line),
         cmocka_unit_test_setup_teardown(checks_go_on_to_the_end, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(many_records, scratch_make, scratch_remove),
