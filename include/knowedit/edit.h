@@ -21,6 +21,8 @@ typedef struct ke_probe {
 /** One fact to write. Strings are UTF-8 and borrowed. */
 typedef struct ke_fact {
     const char *subject; /**< Occurs in `prompt`; of several places the last counts. */
+    /** How ke_subject_find() found it: "names", "prompts", "answer"; NULL: it was given. */
+    const char *subject_from;
     const char *prompt;
     const char *target;             /**< What the edited model should say next. */
     const char *old_answer;         /**< Or NULL. */
@@ -28,7 +30,33 @@ typedef struct ke_fact {
     size_t n_paraphrases;
     const ke_probe *neighbours; /**< [n_neighbours] prompts that must stay as they were. */
     size_t n_neighbours;
+    const char *place; /**< "FILE:LINE" that it was read from, for messages, or NULL. */
 } ke_fact;
+
+/**
+ * Asked for a subject that can't be told, perhaps one of `candidates` [n], parts of
+ * `prompt` (n may be 0). The answer is read before the next call; NULL: none.
+ */
+typedef const char *(*ke_ask_subject_fn)(const char *prompt, const char *const *candidates,
+                                         size_t n, void *payload);
+/** Where subjects come from that facts don't name; start from {0}. Strings are borrowed. */
+typedef struct ke_subject_opts {
+    const char *const *names; /**< [n_names] subjects that there are. */
+    size_t n_names;
+    ke_ask_subject_fn ask; /**< NULL: nobody is asked. */
+    void *payload;
+} ke_subject_opts;
+/**
+ * The subject of a fact that names none: the longest of the names that stands in its
+ * prompt; else the longest span of whole words that its prompt shares with its paraphrases
+ * and neighbours (docs/facts.md); else what `ask` answers, whatever it is.
+ *
+ * Ownership: `*out` is the caller's (ke_free()); `*from` is as ke_fact's subject_from.
+ * @retval KE_EINVAL none can be told; the message proposes some
+ */
+KE_API KE_MUST_CHECK ke_status ke_subject_find(ke_ctx *cx, char **out, const char **from,
+                                               const ke_fact *fact,
+                                               const ke_subject_opts *how);
 
 /** Facts read from a file; free with ke_facts_free(). */
 typedef struct ke_facts {
@@ -37,21 +65,25 @@ typedef struct ke_facts {
     void *owner;
 } ke_facts;
 /**
- * Read JSON (an array, or one object) or JSONL ("-": standard input). Field names of
+ * Read JSON (an array, or one object), JSONL or CSV ("-": standard input). Field names of
  * EasyEdit, CounterFact and KnowEdit are understood (docs/facts.md).
+ * @param subjects where a record's subject comes from if it names none; NULL is {0}
  * @retval KE_EFORMAT the message names file, line, record and field
+ * @retval KE_EINVAL  the same, of a record that is no fact, or whose subject can't be told
  */
-KE_API KE_MUST_CHECK ke_status ke_facts_load(ke_ctx *cx, ke_facts *out, const char *path);
+KE_API KE_MUST_CHECK ke_status ke_facts_load(ke_ctx *cx, ke_facts *out, const char *path,
+                                             const ke_subject_opts *subjects);
 KE_API void ke_facts_free(ke_ctx *cx, ke_facts *facts);
 /** Called with "FILE:LINE: record N: what" for each record that is no fact. */
 typedef void (*ke_bad_fact_fn)(const char *message, void *payload);
 /**
- * Read a facts file to its end, whatever is in it, and count.
+ * Read a facts file to its end as ke_facts_load() would, whatever is in it, and count.
  * @retval KE_EIO the file cannot be read; bad records are no error
  */
-KE_API KE_MUST_CHECK ke_status ke_facts_check(ke_ctx *cx, const char *path, size_t *n_good,
-                                              size_t *n_bad, ke_bad_fact_fn say,
-                                              void *payload);
+KE_API KE_MUST_CHECK ke_status ke_facts_check(ke_ctx *cx, const char *path,
+                                              const ke_subject_opts *subjects,
+                                              size_t *n_good, size_t *n_bad,
+                                              ke_bad_fact_fn say, void *payload);
 /** KE_EINVAL with the reason if a fact can't be edited: empty, subject not in its prompt.
  */
 KE_API KE_MUST_CHECK ke_status ke_fact_check(ke_ctx *cx, const ke_fact *fact);

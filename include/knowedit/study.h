@@ -56,6 +56,7 @@ typedef struct ke_probe_result {
 
 typedef struct ke_fact_report {
     char *subject, *prompt, *target;
+    char *subject_from; /**< As ke_fact's; NULL: it was given. */
     bool took, already;
     char *reason; /**< Why it did not take, or "". */
     ke_answer before, after;

@@ -1,22 +1,17 @@
 #include "cli/cli.h"
+#include "cli/setting_options.h"
 #include "knowedit/bench.h"
 
 #include <string.h>
 
-#define MAX_SETTINGS 128 /* of all methods together */
-#define MAX_LIST     32  /* methods, files */
+#define MAX_LIST 32 /* methods, files */
 
 typedef struct bench_options {
     char *model, *output, *methods, *data, *set, *protocol, *without, *mode, *score_at,
         *retain, *edited_type, *preset;
     long long limit;
     int no_fluency, chat, skip_bad;
-    /* One option per setting of any method: VALUE for all that have it, NAME:VALUE for one.
-     */
-    size_t n_settings;
-    char **setting_values[MAX_SETTINGS]; /* NULL-terminated, or NULL */
-    char setting_help[MAX_SETTINGS][160];
-    struct poptOption setting_table[MAX_SETTINGS + 1];
+    ke__setting_options settings; /* VALUE for all that have it, NAME:VALUE for one */
 } bench_options;
 
 /* The parts of "a,b,c", which lose their commas; items[n] are of `text`. */
@@ -48,34 +43,6 @@ done:
 
 /* --- settings of methods -----------------------------------------------------------------
  */
-
-static bool has_option(const bench_options *o, const char *name)
-{
-    for (size_t i = 0; i < o->n_settings; i++)
-        if (strcmp(o->setting_table[i].longName, name) == 0)
-            return true;
-    return false;
-}
-
-static void fill_setting_table(bench_options *o)
-{
-    ke_setting_info info;
-    for (size_t m = 0; m < ke_method_count(); m++)
-        for (size_t i = 0; ke_method_setting(ke_method_name(m), i, &info); i++) {
-            if (o->n_settings == MAX_SETTINGS || has_option(o, info.name))
-                continue;
-            size_t at = o->n_settings++;
-            snprintf(o->setting_help[at], sizeof o->setting_help[at], "%s", info.help);
-            o->setting_table[at] = (struct poptOption){info.name,
-                                                       0,
-                                                       POPT_ARG_ARGV,
-                                                       &o->setting_values[at],
-                                                       0,
-                                                       o->setting_help[at],
-                                                       "[METHOD:]VALUE"};
-        }
-    o->setting_table[o->n_settings] = (struct poptOption)POPT_TABLEEND;
-}
 
 /* The value for `method` in "VALUE" or "METHOD:VALUE", NULL if it is for another. */
 static const char *value_for(const char *text, const char *method)
@@ -161,10 +128,10 @@ static ke_status make_methods(ke__cli *c, const bench_options *o, const parts *n
         KE_TRY(set_preset(c, methods, *n, o->preset));
     /* What is said of one method outweighs what is said of all, in whatever order. */
     for (int named = 0; named < 2; named++)
-        for (size_t i = 0; i < o->n_settings; i++)
-            for (char **v = o->setting_values[i]; v != NULL && *v != NULL; v++)
+        for (size_t i = 0; i < o->settings.n; i++)
+            for (char **v = o->settings.values[i]; v != NULL && *v != NULL; v++)
                 if (is_named(*v) == (named == 1))
-                    KE_TRY(set_one(c, methods, *n, o->setting_table[i].longName, *v));
+                    KE_TRY(set_one(c, methods, *n, o->settings.table[i].longName, *v));
 done:
     return st;
 }
@@ -320,7 +287,7 @@ static ke_status run(ke__cli *c)
         size_t at = strlen(method_help);
         snprintf(method_help + at, sizeof method_help - at, ", %s", ke_method_name(i));
     }
-    fill_setting_table(&o);
+    ke__setting_options_fill(&o.settings, "[METHOD:]VALUE");
     const struct poptOption options[] = {
         {"model", 'm', POPT_ARG_STRING, &o.model, 0,
          "model file, or a fetched model's name", "MODEL"},
@@ -351,7 +318,7 @@ static ke_status run(ke__cli *c)
          "round edited tensors to same, f32, f16, q8_0, ... (full precision)", "TYPE"},
         {"preset", 0, POPT_ARG_STRING, &o.preset, 0,
          "settings by name, for every method that has it; options beat it", "NAME"},
-        {NULL, 0, POPT_ARG_INCLUDE_TABLE, o.setting_table, 0,
+        {NULL, 0, POPT_ARG_INCLUDE_TABLE, o.settings.table, 0,
          "Settings of methods, for all that have them or for one:", NULL},
         POPT_TABLEEND,
     };

@@ -1,5 +1,4 @@
-#include "cli/cli.h"
-#include "knowedit/edit.h"
+#include "cli/subjects.h"
 
 /* For --json: NULL if memory was short. */
 static void collect(const char *message, void *payload)
@@ -19,15 +18,22 @@ static ke_status run(ke__cli *c)
     ke_status st = KE_OK;
     size_t good = 0, bad = 0, all_bad = 0;
     json_t *files = NULL, *list = NULL;
-    static const struct poptOption options[] = {POPT_TABLEEND};
+    char *names = NULL;
+    ke__subjects subjects = {0};
+    const struct poptOption options[] = {
+        {"subjects", 0, POPT_ARG_STRING, &names, 0,
+         "names that subjects may have, one a line, for records without one", "FILE"},
+        POPT_TABLEEND,
+    };
 
     KE_TRY(ke__opt_parse(c, options));
     KE_TRY(ke__opt_args(c, 1, SIZE_MAX));
+    KE_TRY(ke__subjects_open(c, &subjects, names, false));
     files = json_array();
     for (size_t i = 0; i < c->n_args; i++) {
         list = c->json ? json_array() : NULL;
-        KE_TRY(ke_facts_check(c->cx, c->args[i], &good, &bad, c->json ? collect : print,
-                              &list));
+        KE_TRY(ke_facts_check(c->cx, c->args[i], &subjects.opts, &good, &bad,
+                              c->json ? collect : print, &list));
         all_bad += bad;
         if (!c->json && !c->quiet)
             printf("%s: %zu facts, %zu bad records\n", c->args[i], good, bad);
@@ -45,13 +51,14 @@ static ke_status run(ke__cli *c)
 done:
     json_decref(list);
     json_decref(files);
+    ke__subjects_free(&subjects);
     return st;
 }
 
 const ke__command ke__cmd_check = {
     .name = "check",
     .summary = "name every bad record of files of facts",
-    .usage = "FILE...",
+    .usage = "FILE... [--subjects FILE]",
     .example = "knowedit check facts.csv",
     .run = run,
 };

@@ -1,65 +1,34 @@
 #include "cli/cli.h"
 #include "cli/edit_text.h"
+#include "cli/setting_options.h"
+#include "cli/subjects.h"
 #include "knowedit/study.h"
 
 #include <string.h>
 
-#define MAX_SETTINGS 96 /* of all methods together */
-
 typedef struct edit_options {
-    char *model, *output, *patch, *subject, *prompt, *target, *facts_file, *method, *preset,
-        *edited_type;
+    char *model, *output, *patch, *subject, *subjects, *prompt, *target, *facts_file,
+        *method, *preset, *edited_type;
     char **paraphrases, **neighbours; /* NULL-terminated, or NULL */
     double max_kl;
     int keep_failed, no_stamp, no_special, plan_only;
-    /* One option per setting of any method, so that a new setting appears by itself. */
-    size_t n_settings;
-    char *setting_value[MAX_SETTINGS];
-    char setting_help[MAX_SETTINGS][160];
-    struct poptOption setting_table[MAX_SETTINGS + 1];
+    ke__setting_options settings;
 } edit_options;
-
-static bool has_setting(const edit_options *o, const char *name)
-{
-    for (size_t i = 0; i < o->n_settings; i++)
-        if (strcmp(o->setting_table[i].longName, name) == 0)
-            return true;
-    return false;
-}
-
-static void fill_setting_table(edit_options *o)
-{
-    ke_setting_info info;
-    for (size_t m = 0; m < ke_method_count(); m++)
-        for (size_t i = 0; ke_method_setting(ke_method_name(m), i, &info); i++) {
-            if (o->n_settings == MAX_SETTINGS || has_setting(o, info.name))
-                continue;
-            size_t at = o->n_settings++;
-            bool detail = info.range[0] != '\0' || info.fallback[0] != '\0';
-            snprintf(o->setting_help[at], sizeof o->setting_help[at], "%s%s%s%s%s%s%s%s",
-                     info.help, detail ? " (" : "", info.range,
-                     info.range[0] && info.unit[0] ? " " : "", info.unit,
-                     info.fallback[0] ? "; " : "", info.fallback, detail ? ")" : "");
-            o->setting_table[at] = (struct poptOption){
-                info.name,           0,      POPT_ARG_STRING, &o->setting_value[at], 0,
-                o->setting_help[at], "VALUE"};
-        }
-    o->setting_table[o->n_settings] = (struct poptOption)POPT_TABLEEND;
-}
 
 static ke_status make_settings(ke__cli *c, const edit_options *o, ke_settings **out)
 {
     ke_status st = KE_OK;
 
     KE_TRY(ke_settings_new(c->cx, out, o->method ? o->method : ke_method_name(0)));
-    for (size_t i = 0; i < o->n_settings; i++)
-        if (o->setting_value[i] != NULL)
-            KE_TRY(ke_settings_set(c->cx, *out, o->setting_table[i].longName,
-                                   o->setting_value[i]));
+    for (size_t i = 0; i < o->settings.n; i++) {
+        const char *value = ke__setting_options_last(&o->settings, i);
+        if (value != NULL)
+            KE_TRY(ke_settings_set(c->cx, *out, o->settings.table[i].longName, value));
+    }
     if (o->preset != NULL)
         KE_TRY(ke_settings_preset(c->cx, *out, o->preset));
-    for (size_t i = 0; c->verbose && i < o->n_settings; i++) {
-        const char *name = o->setting_table[i].longName,
+    for (size_t i = 0; c->verbose && i < o->settings.n; i++) {
+        const char *name = o->settings.table[i].longName,
                    *value = ke_settings_get(*out, name);
         if (value != NULL)
             ke__talk_say(c, "setting %s = %s", name, value);
@@ -76,27 +45,58 @@ static size_t count(char **list)
     return n;
 }
 
-/* The fact of the command line; *probes is the caller's to free. */
-static ke_status fact_from_options(ke__cli *c, const edit_options *o, ke_fact *fact,
-                                   ke_probe **probes)
+/* The facts of a job, from a file or the command line. */
+typedef struct edit_facts {
+    ke__subjects subjects;
+    ke_facts file;
+    ke_fact fact; /* of the command line */
+    ke_probe *probes;
+    char *subject; /* found, or NULL */
+} edit_facts;
+
+static ke_status fact_from_options(ke__cli *c, const edit_options *o, edit_facts *f)
 {
     ke_status st = KE_OK;
 
-    KE_TRY(ke__opt_need(c, "--subject", o->subject));
     KE_TRY(ke__opt_need(c, "--prompt", o->prompt));
     KE_TRY(ke__opt_need(c, "--target", o->target));
-    *fact = (ke_fact){.subject = o->subject,
-                      .prompt = o->prompt,
-                      .target = o->target,
-                      .paraphrases = (const char *const *)o->paraphrases,
-                      .n_paraphrases = count(o->paraphrases),
-                      .n_neighbours = count(o->neighbours)};
-    KE_TRY(ke__alloc(c->cx, probes, fact->n_neighbours, sizeof **probes));
-    for (size_t i = 0; i < fact->n_neighbours; i++)
-        (*probes)[i].prompt = o->neighbours[i];
-    fact->neighbours = *probes;
+    f->fact = (ke_fact){.subject = o->subject,
+                        .prompt = o->prompt,
+                        .target = o->target,
+                        .paraphrases = (const char *const *)o->paraphrases,
+                        .n_paraphrases = count(o->paraphrases),
+                        .n_neighbours = count(o->neighbours)};
+    KE_TRY(ke__alloc(c->cx, &f->probes, f->fact.n_neighbours, sizeof *f->probes));
+    for (size_t i = 0; i < f->fact.n_neighbours; i++)
+        f->probes[i].prompt = o->neighbours[i];
+    f->fact.neighbours = f->probes;
+    if (o->subject == NULL) {
+        KE_TRY(ke_subject_find(c->cx, &f->subject, &f->fact.subject_from, &f->fact,
+                               &f->subjects.opts));
+        f->fact.subject = f->subject;
+    }
 done:
     return st;
+}
+
+static ke_status facts_get(ke__cli *c, const edit_options *o, edit_facts *f)
+{
+    ke_status st = KE_OK;
+    KE_TRY(ke__subjects_open(c, &f->subjects, o->subjects, true));
+    if (o->facts_file != NULL)
+        st = ke_facts_load(c->cx, &f->file, o->facts_file, &f->subjects.opts);
+    else
+        st = fact_from_options(c, o, f);
+done:
+    return st;
+}
+
+static void facts_release(ke__cli *c, edit_facts *f)
+{
+    ke__subjects_free(&f->subjects);
+    ke_facts_free(c->cx, &f->file);
+    ke__free(c->cx, f->probes);
+    ke_free(c->cx, f->subject);
 }
 
 /* Without -o and --patch, the patch goes to the working folder, named after the model. */
@@ -138,17 +138,12 @@ static ke_status edit(ke__cli *c, const edit_options *o)
     ke_status st = KE_OK;
     char *model = NULL, *patch = NULL;
     ke_settings *settings = NULL;
-    ke_facts facts = {0};
-    ke_fact fact = {0};
-    ke_probe *probes = NULL;
+    edit_facts facts = {0};
     ke_edit_report *report = NULL;
     bool from_file = o->facts_file != NULL;
 
     KE_TRY(make_settings(c, o, &settings));
-    if (from_file)
-        KE_TRY(ke_facts_load(c->cx, &facts, o->facts_file));
-    else
-        KE_TRY(fact_from_options(c, o, &fact, &probes));
+    KE_TRY(facts_get(c, o, &facts));
     KE_TRY(ke__find_model(c, o->model, &model));
     if (o->output == NULL && o->patch == NULL)
         KE_TRY(default_patch(c, model, &patch));
@@ -158,8 +153,8 @@ static ke_status edit(ke__cli *c, const edit_options *o)
         .output_path = o->output,
         .patch_path = o->patch ? o->patch : patch,
         .settings = settings,
-        .facts = from_file ? facts.items : &fact,
-        .n_facts = from_file ? facts.n : 1,
+        .facts = from_file ? facts.file.items : &facts.fact,
+        .n_facts = from_file ? facts.file.n : 1,
         .facts_path = o->facts_file,
         .edited_type = o->edited_type,
         .force = c->force,
@@ -180,8 +175,7 @@ static ke_status edit(ke__cli *c, const edit_options *o)
         KE_TRY(print_report(c, report));
 done:
     ke_edit_report_free(c->cx, report);
-    ke__free(c->cx, probes);
-    ke_facts_free(c->cx, &facts);
+    facts_release(c, &facts);
     ke_settings_free(c->cx, settings);
     ke__free(c->cx, patch);
     ke__free(c->cx, model);
@@ -192,7 +186,7 @@ static ke_status run(ke__cli *c)
 {
     ke_status st = KE_OK;
     edit_options o = {.max_kl = 1.0};
-    fill_setting_table(&o);
+    ke__setting_options_fill(&o.settings, "VALUE");
     const struct poptOption options[] = {
         {"model", 'm', POPT_ARG_STRING, &o.model, 0,
          "model file, or a fetched model's name", "MODEL"},
@@ -200,7 +194,11 @@ static ke_status run(ke__cli *c)
          "the edited model (without it only the patch is written)", "FILE"},
         {"patch", 0, POPT_ARG_STRING, &o.patch, 0, "the patch (OUTPUT.kepatch)", "FILE"},
         {"subject", 0, POPT_ARG_STRING, &o.subject, 0,
-         "whom the fact is about; its last occurrence in the prompt counts", "TEXT"},
+         "whom the fact is about; its last occurrence in the prompt counts (found: what "
+         "the prompt shares with --subjects or paraphrases)",
+         "TEXT"},
+        {"subjects", 0, POPT_ARG_STRING, &o.subjects, 0,
+         "names that subjects may have, one a line, for facts without one", "FILE"},
         {"prompt", 0, POPT_ARG_STRING, &o.prompt, 0, "the fact's beginning", "TEXT"},
         {"target", 0, POPT_ARG_STRING, &o.target, 0, "how it goes on from now", "TEXT"},
         {"paraphrase", 0, POPT_ARG_ARGV, &o.paraphrases, 0,
@@ -226,7 +224,7 @@ static ke_status run(ke__cli *c)
          "leave the model's metadata as it is", NULL},
         {"no-special", 0, POPT_ARG_NONE, &o.no_special, 0, "no BOS before prompts", NULL},
         {"plan", 0, POPT_ARG_NONE, &o.plan_only, 0, "stop after the plan", NULL},
-        {NULL, 0, POPT_ARG_INCLUDE_TABLE, o.setting_table, 0,
+        {NULL, 0, POPT_ARG_INCLUDE_TABLE, o.settings.table, 0,
          "Settings of the method:", NULL},
         POPT_TABLEEND,
     };
@@ -248,7 +246,7 @@ done:
 const ke__command ke__cmd_edit = {
     .name = "edit",
     .summary = "change facts in a model, prove it, say what it cost, save it",
-    .usage = "-m MODEL [-o OUTPUT] (--subject S --prompt P --target T | --facts FILE)",
+    .usage = "-m MODEL [-o OUTPUT] ([--subject S] --prompt P --target T | --facts FILE)",
     .example =
         "knowedit edit -m smollm2-135m -o edited.gguf --subject \"Australia\" \\\n"
         "      --prompt \"The capital of Australia is the city of\" --target Canberra",

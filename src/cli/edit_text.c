@@ -52,6 +52,10 @@ static void print_fact(const ke_fact_report *f)
     ke__talk_quote(stdout, f->prompt, 100);
     printf(" -> ");
     ke__talk_quote(stdout, f->target, 60);
+    if (f->subject_from != NULL) {
+        printf("\n%-12ssubject ", "found");
+        ke__talk_quote(stdout, f->subject, 60);
+    }
     putchar('\n');
     print_answer("before", &f->before);
     if (f->already) {

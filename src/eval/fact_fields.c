@@ -1,5 +1,6 @@
 /* One record as a fact: the field names of EasyEdit, CounterFact and KnowEdit. */
 #include "eval/facts.h"
+#include "eval/subject.h"
 
 #include <string.h>
 
@@ -21,6 +22,8 @@ typedef struct reader {
     ke_ctx *cx;
     const ke__record *at;
     ke__fact_box *box;
+    const ke_subject_opts *subjects; /* NULL: a record has to name its own */
+    const char *fields[3];           /* that hold subject, prompt and target */
     const char **paraphrases;
     size_t n_paraphrases, paraphrases_room;
     ke_probe *probes;
@@ -221,7 +224,7 @@ static ke_status fill_prompt(const reader *r, const char **out, const char *prom
                              const char *subject)
 {
     const char *hole = strstr(prompt, "{}");
-    if (!hole || strstr(prompt, subject))
+    if (!hole || !subject || strstr(prompt, subject))
         return keep(r, out, prompt);
     char *text = NULL;
     ke_status st = ke__format(r->cx, &text, "%.*s%s%s", (int)(hole - prompt), prompt,
@@ -257,33 +260,92 @@ ke_status ke__fact_check_at(ke_ctx *cx, const ke_fact *fact, const ke__record *a
     return ke__record_fail(cx, at, st, "field \"%s\": %s", fields[i], why);
 }
 
-static ke_status read_request(const reader *r, ke_fact *out, const json_t *request)
+static ke_status read_request(reader *r, ke_fact *out, const json_t *request)
 {
     ke_status st = KE_OK;
-    const char *subject = NULL, *prompt = NULL, *target = NULL, *old = NULL;
-    const char *fields[3], *old_field;
-    KE_TRY(need_text(r, &subject, &fields[0], request, subject_names));
-    KE_TRY(need_text(r, &prompt, &fields[1], request, prompt_names));
-    KE_TRY(need_text(r, &target, &fields[2], request, target_names));
+    const char *subject = NULL, *prompt = NULL, *target = NULL, *old = NULL, *old_field;
+    if (!r->subjects || find(request, subject_names, &r->fields[0]))
+        KE_TRY(need_text(r, &subject, &r->fields[0], request, subject_names));
+    KE_TRY(need_text(r, &prompt, &r->fields[1], request, prompt_names));
+    KE_TRY(need_text(r, &target, &r->fields[2], request, target_names));
     const json_t *value = ke__fact_old(request, &old_field);
     if (value)
         KE_TRY(first_text(r, &old, old_field, value));
 
-    KE_TRY(keep(r, &out->subject, subject));
+    if (subject)
+        KE_TRY(keep(r, &out->subject, subject));
     KE_TRY(fill_prompt(r, &out->prompt, prompt, subject));
     KE_TRY(keep(r, &out->target, target));
     if (old && !blank(old))
         KE_TRY(keep(r, &out->old_answer, old));
-    st = ke__fact_check_at(r->cx, out, r->at, fields);
 done:
     return st;
 }
 
-static ke_status read_fact(ke_ctx *cx, ke_fact *out, const json_t *record,
-                           const ke__record *at, ke__fact_box *box, bool neighbours)
+/* Prompts that may name the subject. */
+typedef struct prompts {
+    const char **items; /* [n] of the record */
+    size_t n, room;
+} prompts;
+
+static ke_status add_prompt(const reader *r, prompts *p, const char *text)
+{
+    ke_status st = more_room(r->cx, &p->items, p->n, &p->room, sizeof *p->items);
+    if (st == KE_OK)
+        p->items[p->n++] = text;
+    return st;
+}
+
+/* All prompts in a field that is not used otherwise: whatever else it holds is no fault. */
+static ke_status gather(const reader *r, prompts *p, const json_t *value)
 {
     ke_status st = KE_OK;
-    reader r = {.cx = cx, .at = at, .box = box};
+    const char *name;
+    size_t i;
+    json_t *item;
+    if (json_is_string(value))
+        return add_prompt(r, p, json_string_value(value));
+    if (json_is_object(value) && find(value, probe_names, &name))
+        return gather(r, p, find(value, probe_names, &name));
+    json_array_foreach(value, i, item) KE_TRY(gather(r, p, item));
+    json_object_foreach((json_t *)(uintptr_t)value, name, item) KE_TRY(gather(r, p, item));
+done:
+    return st;
+}
+
+/* The subject that the record's prompts share. */
+static ke_status find_subject(const reader *r, ke_fact *out, const json_t *record)
+{
+    ke_status st = KE_OK;
+    prompts p = {0};
+    char *subject = NULL, why[sizeof r->cx->message];
+
+    for (size_t i = 0; i < r->n_paraphrases; i++)
+        KE_TRY(add_prompt(r, &p, r->paraphrases[i]));
+    for (size_t i = 0; i < r->n_probes; i++)
+        KE_TRY(add_prompt(r, &p, r->probes[i].prompt));
+    KE_TRY(gather(r, &p, json_object_get(record, "portability")));
+    st = ke__subject_find(r->cx, &subject, &out->subject_from, out->prompt, p.items, p.n,
+                          r->subjects);
+    if (st == KE_EINVAL) {
+        memcpy(why, r->cx->message, sizeof why);
+        st = ke__record_fail(r->cx, r->at, st, "field \"subject\": %s", why);
+    }
+    if (st != KE_OK)
+        goto done;
+    out->subject = subject;
+    st = ke__fact_box_take(r->cx, r->box, subject);
+done:
+    ke__free(r->cx, p.items);
+    return st;
+}
+
+static ke_status read_fact(ke_ctx *cx, ke_fact *out, const json_t *record,
+                           const ke__record *at, ke__fact_box *box, bool neighbours,
+                           const ke_subject_opts *subjects)
+{
+    ke_status st = KE_OK;
+    reader r = {.cx = cx, .at = at, .box = box, .subjects = subjects};
 
     *out = (ke_fact){0};
     if (!json_is_object(record))
@@ -296,6 +358,9 @@ static ke_status read_fact(ke_ctx *cx, ke_fact *out, const json_t *record,
     KE_TRY(read_paraphrases(&r, record));
     if (neighbours)
         KE_TRY(read_neighbours(&r, record));
+    if (!out->subject)
+        KE_TRY(find_subject(&r, out, record));
+    KE_TRY(ke__fact_check_at(cx, out, at, r.fields));
 
     out->n_paraphrases = r.n_paraphrases;
     out->n_neighbours = r.n_probes;
@@ -316,13 +381,14 @@ done:
 }
 
 ke_status ke__fact_read(ke_ctx *cx, ke_fact *out, const json_t *record,
-                        const ke__record *at, ke__fact_box *box)
+                        const ke__record *at, ke__fact_box *box,
+                        const ke_subject_opts *subjects)
 {
-    return read_fact(cx, out, record, at, box, true);
+    return read_fact(cx, out, record, at, box, true, subjects);
 }
 
 ke_status ke__fact_read_edit(ke_ctx *cx, ke_fact *out, const json_t *record,
                              const ke__record *at, ke__fact_box *box)
 {
-    return read_fact(cx, out, record, at, box, false);
+    return read_fact(cx, out, record, at, box, false, NULL);
 }

@@ -228,9 +228,12 @@ static ke_status records(ke_ctx *cx, const char *file, const char *text, size_t 
         cx, file, text, bytes, take, payload);
 }
 
+static const ke_subject_opts no_names;
+
 struct reading {
     ke_facts *out;
     size_t room;
+    const ke_subject_opts *subjects;
 };
 
 static ke_status take_fact(ke_ctx *cx, const json_t *record, const ke__record *at,
@@ -239,12 +242,15 @@ static ke_status take_fact(ke_ctx *cx, const json_t *record, const ke__record *a
     ke_status st = KE_OK;
     struct reading *r = payload;
     ke_facts *out = r->out;
+    char *place = NULL;
     if (out->n == r->room) {
         r->room = r->room ? 2 * r->room : 16;
         KE_TRY(ke__resize(cx, &out->items, r->room, sizeof *out->items));
     }
-    KE_TRY(ke__fact_read(cx, &out->items[out->n], record, at, out->owner));
-    out->n++;
+    KE_TRY(ke__fact_read(cx, &out->items[out->n], record, at, out->owner, r->subjects));
+    KE_TRY(ke__format(cx, &place, "%s:%zu", at->file, at->line));
+    KE_TRY(ke__fact_box_take(cx, out->owner, place));
+    out->items[out->n++].place = place;
 done:
     return st;
 }
@@ -256,10 +262,10 @@ static ke_status none(ke_ctx *cx, const char *file)
 }
 
 ke_status ke__facts_parse(ke_ctx *cx, ke_facts *out, const char *file, const char *text,
-                          size_t bytes)
+                          size_t bytes, const ke_subject_opts *subjects)
 {
     ke_status st = KE_OK;
-    struct reading r = {.out = out};
+    struct reading r = {.out = out, .subjects = subjects ? subjects : &no_names};
     *out = (ke_facts){0};
     KE_TRY(ke__alloc(cx, &out->owner, 1, sizeof(ke__fact_box)));
     KE_TRY(records(cx, file, text, bytes, take_fact, &r));
@@ -272,6 +278,7 @@ done:
 }
 
 struct checking {
+    const ke_subject_opts *subjects;
     size_t n_good, n_bad;
     ke_bad_fact_fn say;
     void *payload;
@@ -283,7 +290,7 @@ static ke_status check_fact(ke_ctx *cx, const json_t *record, const ke__record *
     struct checking *c = payload;
     ke__fact_box box = {0};
     ke_fact fact;
-    ke_status st = ke__fact_read(cx, &fact, record, at, &box);
+    ke_status st = ke__fact_read(cx, &fact, record, at, &box, c->subjects);
     for (size_t i = 0; i < box.n; i++)
         ke__free(cx, box.blocks[i]);
     ke__free(cx, box.blocks);
@@ -296,11 +303,12 @@ static ke_status check_fact(ke_ctx *cx, const json_t *record, const ke__record *
     return KE_OK;
 }
 
-ke_status ke_facts_check(ke_ctx *cx, const char *path, size_t *n_good, size_t *n_bad,
-                         ke_bad_fact_fn say, void *payload)
+ke_status ke_facts_check(ke_ctx *cx, const char *path, const ke_subject_opts *subjects,
+                         size_t *n_good, size_t *n_bad, ke_bad_fact_fn say, void *payload)
 {
     ke_status st = KE_OK;
-    struct checking c = {.say = say, .payload = payload};
+    struct checking c = {
+        .subjects = subjects ? subjects : &no_names, .say = say, .payload = payload};
     const char *file = strcmp(path, "-") ? path : "standard input";
     char *text = NULL;
     size_t bytes = 0;
@@ -321,7 +329,8 @@ done:
     return st;
 }
 
-ke_status ke_facts_load(ke_ctx *cx, ke_facts *out, const char *path)
+ke_status ke_facts_load(ke_ctx *cx, ke_facts *out, const char *path,
+                        const ke_subject_opts *subjects)
 {
     ke_status st = KE_OK;
     char *text = NULL;
@@ -329,8 +338,8 @@ ke_status ke_facts_load(ke_ctx *cx, ke_facts *out, const char *path)
 
     *out = (ke_facts){0};
     KE_TRY(ke__file_read(cx, &text, &bytes, path, MAX_FILE_BYTES));
-    KE_TRY(
-        ke__facts_parse(cx, out, strcmp(path, "-") ? path : "standard input", text, bytes));
+    KE_TRY(ke__facts_parse(cx, out, strcmp(path, "-") ? path : "standard input", text,
+                           bytes, subjects));
 done:
     ke__free(cx, text);
     return st;

@@ -32,9 +32,11 @@ const char *ke__json_kind(const json_t *value);
 KE_MUST_CHECK ke_status ke__fact_box_text(ke_ctx *cx, ke__fact_box *box, const char **out,
                                           const char *text);
 
-/* One record (docs/facts.md) as a fact whose strings `box` owns. */
+/* One record (docs/facts.md) as a fact whose strings `box` owns. `subjects` NULL: the
+ * record has to name its own. */
 KE_MUST_CHECK ke_status ke__fact_read(ke_ctx *cx, ke_fact *out, const json_t *record,
-                                      const ke__record *at, ke__fact_box *box);
+                                      const ke__record *at, ke__fact_box *box,
+                                      const ke_subject_opts *subjects);
 /* The same without its neighbours, which a benchmark reads by part. */
 KE_MUST_CHECK ke_status ke__fact_read_edit(ke_ctx *cx, ke_fact *out, const json_t *record,
                                            const ke__record *at, ke__fact_box *box);
@@ -70,6 +72,7 @@ KE_MUST_CHECK ke_status ke__walk_enter(ke_ctx *cx, ke__walk *w, const char *key,
 
 /* As ke_facts_load(), from memory; `file` stands for it in messages. */
 KE_MUST_CHECK ke_status ke__facts_parse(ke_ctx *cx, ke_facts *out, const char *file,
-                                        const char *text, size_t bytes);
+                                        const char *text, size_t bytes,
+                                        const ke_subject_opts *subjects);
 
 #endif

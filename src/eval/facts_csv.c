@@ -16,8 +16,10 @@ typedef struct table {
     bool named; /* the header is read */
     json_t *row;
     size_t column;
-    ke__record at; /* the row under way */
-    size_t ended;  /* rows so far, the header counted in */
+    ke__record at;    /* the row under way */
+    size_t line;      /* being read */
+    size_t cell_line; /* where the cell under way begins */
+    size_t ended;     /* rows so far, the header counted in */
     ke_status st;
 } table;
 
@@ -68,6 +70,7 @@ static void on_cell(void *text, size_t bytes, void *payload)
     table *t = payload;
     if (t->st != KE_OK)
         return;
+    t->cell_line = t->line;
     t->column++;
     t->st = t->named ? add_cell(t, text ? text : "", bytes)
                      : add_name(t, text ? text : "", bytes);
@@ -96,34 +99,49 @@ static bool blank(const char *text, size_t n)
     return n == 0;
 }
 
+/* The reader stumbled at column `column` of a line: over a quote there, or over the end of
+ * a cell that an earlier line opened by mistake. That one is to be mended. */
+static ke_status misquoted(table *t, size_t column)
+{
+    size_t noticed = t->line;
+    if (t->cell_line == noticed) {
+        t->at.line = noticed;
+        return ke__record_fail(t->cx, &t->at, KE_EFORMAT,
+                               "column %zu: a quote inside a cell must be doubled, "
+                               "and the cell quoted",
+                               column);
+    }
+    t->at.line = t->cell_line;
+    return ke__record_fail(t->cx, &t->at, KE_EFORMAT,
+                           "cell %zu: a quote is not closed (it shows at line %zu, column "
+                           "%zu)",
+                           t->column + 1, noticed, column);
+}
+
 /* Line by line, so that each row knows where it began: a quoted cell may hold line ends. */
 static ke_status read_lines(table *t, struct csv_parser *p, const char *text, size_t bytes)
 {
     bool open = false;
-    size_t line = 1;
-    for (size_t at = 0, n; at < bytes && t->st == KE_OK; at += n, line++) {
+    t->line = 1;
+    for (size_t at = 0, n; at < bytes && t->st == KE_OK; at += n, t->line++) {
         const char *end = memchr(text + at, '\n', bytes - at);
         size_t rows = t->ended;
         n = end ? (size_t)(end - text) - at + 1 : bytes - at;
         if (!open)
-            t->at.line = line;
+            t->at.line = t->cell_line = t->line;
         size_t used = csv_parse(p, text + at, n, on_cell, on_row, t);
-        if (used < n && t->st == KE_OK) {
-            t->at.line = line;
+        if (used < n && t->st == KE_OK)
             return csv_error(p) == CSV_EPARSE
-                       ? ke__record_fail(
-                             t->cx, &t->at, KE_EFORMAT,
-                             "column %zu: a quote inside a cell must be doubled, "
-                             "and the cell quoted",
-                             used + 1)
+                       ? misquoted(t, used + 1)
                        : ke__record_fail(t->cx, &t->at, KE_ENOMEM, "out of memory");
-        }
         open = t->ended == rows && (open || !blank(text + at, n));
         if (t->st == KE_OK)
             t->st = ke__check_cancel(t->cx);
     }
-    if (t->st == KE_OK && csv_fini(p, on_cell, on_row, t) != 0)
+    if (t->st == KE_OK && csv_fini(p, on_cell, on_row, t) != 0) {
+        t->at.line = t->cell_line;
         return ke__record_fail(t->cx, &t->at, KE_EFORMAT, "a quote is not closed");
+    }
     return t->st;
 }
 

@@ -60,7 +60,7 @@ static ke_status read(ke_ctx *cx, ke__case *out, const ke__source *source, size_
         return ke__record_fail(cx, r.at, KE_ENOMEM, "out of memory");
     if (groups)
         (void)json_object_del(rest, "locality");
-    KE_TRY(ke__fact_read(cx, &fact, rest, r.at, box));
+    KE_TRY(ke__fact_read(cx, &fact, rest, r.at, box, NULL));
     ke__take_fact(out, &fact);
     const json_t *old = ke__fact_old(rewrite ? rewrite : record, &field);
     KE_TRY(ke__read_targets(&r, out, rewrite ? rewrite : record));

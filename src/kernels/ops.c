@@ -1,7 +1,6 @@
 /* Which table of operations a context uses. */
 #include "kernels/families.h"
 
-#include <stdlib.h>
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -53,10 +52,9 @@ const ke_ops *ke__ops_named(const char *name)
 
 const ke_ops *ke__ops_pick(const ke_ctx *cx)
 {
-    const char *name = cx->opts.isa != NULL ? cx->opts.isa : getenv("KE_ISA");
-
-    if (name != NULL && name[0] != '\0')
-        return ke__ops_named(name);
+    /* What the context was made with; $KE_ISA is in it. */
+    if (cx->opts.isa != NULL && cx->opts.isa[0] != '\0')
+        return ke__ops_named(cx->opts.isa);
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
         if (families[i].can())
             return families[i].ops;

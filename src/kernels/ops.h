@@ -156,7 +156,7 @@ struct ke_ops {
 };
 typedef struct ke_ops ke_ops;
 
-/* The table for this context: opts.isa, else $KE_ISA, else the best the processor has. */
+/* The table for this context: that of opts.isa, else the best the processor has. */
 const ke_ops *ke__ops_pick(const ke_ctx *cx);
 /* The same, or KE_ENOTSUP: it may have been asked for by name. */
 KE_MUST_CHECK ke_status ke__ops_get(ke_ctx *cx, const ke_ops **out);

@@ -101,6 +101,8 @@ static ke_status report_new(ke_ctx *cx, ke__run *run)
         const ke_fact *fact = &run->job->facts[i];
         ke_fact_report *f = &r->facts[i];
         KE_TRY(ke__strdup(cx, &f->subject, fact->subject));
+        if (fact->subject_from)
+            KE_TRY(ke__strdup(cx, &f->subject_from, fact->subject_from));
         KE_TRY(ke__strdup(cx, &f->prompt, fact->prompt));
         KE_TRY(ke__strdup(cx, &f->target, fact->target));
         KE_TRY(ke__strdup(cx, &f->reason, ""));
@@ -181,6 +183,28 @@ done:
     return st;
 }
 
+/* A subject that was found is the user's to judge. */
+static ke_status say_subjects(ke_ctx *cx, const ke__run *run)
+{
+    enum { SHOWN = 5 };
+    ke_status st = KE_OK;
+    size_t n = 0;
+    for (size_t i = 0; i < run->job->n_facts; i++) {
+        const ke_fact *f = &run->job->facts[i];
+        if (f->subject_from && n++ < SHOWN)
+            KE_TRY(ke__run_say(
+                cx, run, "fact %zu: its subject is \"%.100s\" (from %s)", i + 1, f->subject,
+                strcmp(f->subject_from, "names") == 0     ? "the given names"
+                : strcmp(f->subject_from, "prompts") == 0 ? "what its prompts share"
+                                                          : "the answer"));
+    }
+    if (n > SHOWN)
+        KE_TRY(ke__run_say(cx, run, "and the subjects of %zu more facts were found",
+                           n - SHOWN));
+done:
+    return st;
+}
+
 /* Most tokenizers put a blank before a word: one after the prompt leads elsewhere. */
 static ke_status warn_of_blanks(ke_ctx *cx, const ke__run *run)
 {
@@ -206,6 +230,8 @@ static ke_status make_plan(ke_ctx *cx, ke__run *run)
     uint64_t limit = ke__memory_limit(cx);
     double seconds = 0.0;
 
+    KE_TRY(say_subjects(cx, run));
+    KE_TRY(ke__lengths_check(cx, run));
     KE_TRY(plan_ladder(cx, run, &seconds));
     KE_TRY(ke__outputs_room(cx, run));
     bytes_text(need, plan->peak_bytes);

@@ -27,6 +27,8 @@ static json_t *facts_json(const ke__run *run)
              ke__json_set(item, "prompt", ke__json_string(f->prompt)) &&
              ke__json_set(item, "target", ke__json_string(f->target)) &&
              ke__json_set(item, "took", json_boolean(f->took));
+        if (f->subject_from)
+            ok = ok && ke__json_set(item, "subject_from", ke__json_string(f->subject_from));
         ok = ke__json_add(out, item) && ok;
     }
     return ke__json_done(out, ok);

@@ -48,6 +48,7 @@ static json_t *fact_json(const ke_fact_report *f)
     json_t *out = json_object();
     bool ok =
         ke__json_set(out, "subject", ke__json_string(f->subject)) &&
+        ke__json_set(out, "subject_from", ke__json_string(f->subject_from)) &&
         ke__json_set(out, "prompt", ke__json_string(f->prompt)) &&
         ke__json_set(out, "target", ke__json_string(f->target)) &&
         ke__json_set(out, "took", json_boolean(f->took)) &&
@@ -170,6 +171,7 @@ void ke_edit_report_free(ke_ctx *cx, ke_edit_report *r)
     for (size_t i = 0; i < r->n_facts; i++) {
         ke_fact_report *f = &r->facts[i];
         ke__free(cx, f->subject);
+        ke__free(cx, f->subject_from);
         ke__free(cx, f->prompt);
         ke__free(cx, f->target);
         ke__free(cx, f->reason);

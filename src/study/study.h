@@ -58,6 +58,11 @@ KE_MUST_CHECK ke_status ke__outputs_room(ke_ctx *cx, const ke__run *run);
  * their names: patch first. Nothing gets a name if a fact no longer holds there. */
 KE_MUST_CHECK ke_status ke__outputs_write(ke_ctx *cx, ke__run *run);
 
+/* --- lengths.c ------------------------------------------------------------------------ */
+
+/* KE_EINVAL if a prompt, paraphrase or neighbour is longer than the model's context. */
+KE_MUST_CHECK ke_status ke__lengths_check(ke_ctx *cx, const ke__run *run);
+
 /* --- ask.c: what a model says -----------------------------------------------------------
  */
 

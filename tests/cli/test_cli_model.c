@@ -401,13 +401,157 @@ static void a_plan_is_no_edit(void **state)
     program_free(&p);
 }
 
+/* What was found is said, reported and recorded; what can't be is exit 2 with a proposal.
+ */
+static void a_subject_may_be_left_out(void **state)
+{
+    const char *m = model(state), *patch = scratch_path(state, "s.kepatch"),
+               *names = scratch_path(state, "names.txt"),
+               *facts = scratch_path(state, "facts.csv");
+    json_t *j = program_json("knowedit.edit/1", 0,
+                             ARGS("edit", "-m", m, "--patch", patch, "--plan", "--prompt",
+                                  "the Ab in", "--target", "on", "--paraphrase", "Ab on"));
+    assert_string_equal("Ab",
+                        json_string_value(json_object_get(first(j, "facts"), "subject")));
+    assert_string_equal(
+        "prompts", json_string_value(json_object_get(first(j, "facts"), "subject_from")));
+    json_decref(j);
+
+    program p = program_run(NULL, ARGS("edit", "-m", m, "--patch", patch, "--prompt",
+                                       "the Ab in", "--target", "on"));
+    assert_int_equal(2, p.code);
+    assert_string_equal("", p.out);
+    assert_non_null(strstr(p.err, "perhaps \"Ab\""));
+    assert_ptr_equal(strchr(p.err, '\n'), p.err + strlen(p.err) - 1);
+    program_free(&p);
+
+    static const char csv[] = "prompt,target\nthe ab in,on\n";
+    scratch_write(names, "er\r\n\n ab \n", 9);
+    scratch_write(facts, csv, sizeof csv - 1);
+    p = program_run(NULL, ARGS("check", facts));
+    assert_int_equal(1, p.code);
+    assert_non_null(strstr(p.out, "facts.csv:2: record 1: field \"subject\": no subject"));
+    program_free(&p);
+    p = program_run(NULL, ARGS("check", facts, "--subjects", names));
+    assert_int_equal(0, p.code);
+    program_free(&p);
+    p = program_run(NULL, ARGS("edit", "-m", m, "--patch", patch, "--facts", facts,
+                               "--subjects", names, "--keep-failed", "--steps", "1"));
+    assert_true(p.code == 0 || p.code == 3);
+    assert_non_null(strstr(p.err, "fact 1: its subject is \"ab\" (from the given names)"));
+    assert_non_null(strstr(p.out, "found       subject \"ab\""));
+    program_free(&p);
+    scratch_write(names, "\n\xff\n", 3);
+    p = program_run(NULL, ARGS("check", facts, "--subjects", names));
+    assert_int_equal(1, p.code);
+    assert_non_null(strstr(p.err, "names.txt:2: expected a name in UTF-8"));
+    program_free(&p);
+    const char *const made[] = {patch, names, facts};
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(0, unlink(made[i]));
+}
+
+/* A person is asked until the answer is a part of the prompt; Enter takes the proposal. */
+static void a_person_is_asked_for_the_subject(void **state)
+{
+    const char *m = model(state);
+    static const struct {
+        const char *answers, *subject;
+    } cases[] = {{"\n", "Ab"}, {"nothing\nthe\n", "the"}};
+    for (size_t i = 0; i < 2; i++) {
+        program p =
+            program_terminal(cases[i].answers, ARGS("edit", "-m", m, "--plan", "--prompt",
+                                                    "the Ab in", "--target", "on"));
+        char says[64];
+        snprintf(says, sizeof says, "its subject is \"%s\" (from the answer)",
+                 cases[i].subject);
+        assert_int_equal(0, p.code);
+        assert_non_null(strstr(p.err, "Which part of \"the Ab in\" is its subject? Perhaps "
+                                      "\"Ab\" (Enter: the first)"));
+        assert_non_null(strstr(p.err, says));
+        program_free(&p);
+    }
+}
+
+/* The number in the refusal is enough, and a tenth less is not. */
 static void too_little_memory_is_refused_with_the_number(void **state)
 {
-    program p =
-        program_run(NULL, ARGS("edit", "-m", model(state), "-o",
-                               scratch_path(state, "x.gguf"), "--mem-limit", "1K", FACT));
+    static const char *const methods[] = {"rome", "ft"};
+    const char *patch = scratch_path(state, "x.kepatch");
+    for (size_t i = 0; i < 2; i++) {
+        char number[32] = "", less[32];
+        program p =
+            program_run(NULL, ARGS("edit", "-m", model(state), "--patch", patch, "--method",
+                                   methods[i], "--mem-limit", "1K", FACT));
+        assert_int_equal(1, p.code);
+        const char *at = strstr(p.err, "the limit is 1K: ");
+        assert_non_null(at);
+        assert_int_equal(1, sscanf(at, "the limit is 1K: %31[0-9]K would do", number));
+        program_free(&p);
+        snprintf(less, sizeof less, "%dK", atoi(number) * 9 / 10);
+        snprintf(number + strlen(number), 2, "K");
+        p = program_run(NULL, ARGS("edit", "-m", model(state), "--patch", patch, "--method",
+                                   methods[i], "--plan", "--mem-limit", number, FACT));
+        assert_int_equal(0, p.code);
+        program_free(&p);
+        p = program_run(NULL, ARGS("edit", "-m", model(state), "--patch", patch, "--method",
+                                   methods[i], "--plan", "--mem-limit", less, FACT));
+        assert_int_equal(1, p.code);
+        program_free(&p);
+        assert_int_not_equal(0, access(patch, F_OK));
+    }
+}
+
+/* The tiny model reads 128 tokens. */
+static void a_line_longer_than_the_context_is_named_before_work(void **state)
+{
+    const char *facts = scratch_path(state, "long.jsonl");
+    static const char *const where[] = {"prompt", "paraphrases", "neighbours"};
+    static const char *const says[] = {"its prompt with the target has ",
+                                       "a paraphrase with the target has ",
+                                       "a neighbour has "};
+    for (size_t i = 0; i < 3; i++) {
+        FILE *f = fopen(facts, "w");
+        assert_non_null(f);
+        fputs("{\"subject\":\"ab\",\"prompt\":\"ab is\",\"target\":\"on\"}\n\n"
+              "{\"subject\":\"er\",\"target\":\"on\",",
+              f);
+        if (i > 0)
+            fputs("\"prompt\":\"er is\",", f);
+        fprintf(f, "\"%s\":%s\"er", where[i], i > 0 ? "[" : "");
+        for (int k = 0; k < 130; k++)
+            fputs(" ab", f);
+        fprintf(f, "\"%s}\n", i > 0 ? "]" : "");
+        assert_int_equal(0, fclose(f));
+        program p = program_run(NULL, ARGS("edit", "-m", model(state), "--facts", facts,
+                                           "--patch", scratch_path(state, "x.kepatch")));
+        assert_int_equal(2, p.code);
+        assert_non_null(strstr(p.err, "long.jsonl:3: fact 2: "));
+        assert_non_null(strstr(p.err, says[i]));
+        assert_non_null(strstr(p.err, "the model reads at most 128"));
+        program_free(&p);
+    }
+    assert_int_equal(0, unlink(facts));
+}
+
+/* The model is mapped while the program waits for its text; then the file shrinks. */
+static void a_model_that_shrinks_is_an_error_not_a_death(void **state)
+{
+    char command[4096];
+    snprintf(command, sizeof command,
+             "m='%s/m.gguf' s='%s/shrinks.gguf' text='%s/text' n=0; cp \"$m\" \"$s\"; "
+             "mkfifo \"$text\"; \"$K\" perplexity --chunk 64 -m \"$s\" -f \"$text\" & "
+             "until grep -q shrinks.gguf /proc/$!/maps || [ $n = 500 ]; do "
+             "sleep 0.02; n=$((n + 1)); done; "
+             "exec 3<>\"$text\"; : >\"$s\"; echo 'the ab in on' >&3; exec 3>&-; "
+             "wait $!; code=$?; rm -f \"$s\" \"$text\"; exit $code",
+             (const char *)*state, (const char *)*state, (const char *)*state);
+    program p = program_shell(command);
+    assert_string_equal("", p.out);
+    assert_string_equal("knowedit: a mapped file can't be read any more: it was shortened, "
+                        "or its disk fails\n",
+                        p.err);
     assert_int_equal(1, p.code);
-    assert_non_null(strstr(p.err, "1K"));
     program_free(&p);
 }
 
@@ -441,7 +585,11 @@ int main(void)
         cmocka_unit_test(a_told_fact_is_a_patch_that_ask_reads),
         cmocka_unit_test(patches_are_applied_to_the_same_bytes),
         cmocka_unit_test(a_plan_is_no_edit),
+        cmocka_unit_test(a_subject_may_be_left_out),
+        cmocka_unit_test(a_person_is_asked_for_the_subject),
         cmocka_unit_test(too_little_memory_is_refused_with_the_number),
+        cmocka_unit_test(a_line_longer_than_the_context_is_named_before_work),
+        cmocka_unit_test(a_model_that_shrinks_is_an_error_not_a_death),
         cmocka_unit_test(an_interrupt_stops_soon_and_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, make_model, scratch_remove);

@@ -127,6 +127,16 @@ static void numbers_in_range_are_taken(void **state)
     program_free(&p);
 }
 
+static void an_unknown_isa_of_the_environment_is_refused(void **state)
+{
+    (void)state;
+    program p = program_shell("KE_ISA=ref64 \"$K\" version");
+    assert_int_equal(2, p.code);
+    assert_string_equal("", p.out);
+    assert_non_null(strstr(p.err, "KE_ISA ref64: expected ref, avx2 or avx512"));
+    program_free(&p);
+}
+
 static void global_options_may_stand_first(void **state)
 {
     (void)state;
@@ -194,6 +204,7 @@ int main(void)
         cmocka_unit_test(wrong_usage_is_refused),
         cmocka_unit_test(wrong_numbers_are_refused),
         cmocka_unit_test(numbers_in_range_are_taken),
+        cmocka_unit_test(an_unknown_isa_of_the_environment_is_refused),
         cmocka_unit_test(global_options_may_stand_first),
         cmocka_unit_test(version_names_what_it_stands_on),
         cmocka_unit_test(a_result_that_cannot_be_written_is_an_error),

@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     ke_ctx *cx = ke_ctx_new(&(ke_ctx_opts){.n_threads = 1});
     ke_facts facts;
-    ke_status st = ke__facts_parse(cx, &facts, "fuzz", (const char *)data, bytes);
+    ke_status st = ke__facts_parse(cx, &facts, "fuzz", (const char *)data, bytes, NULL);
 
     if (st == KE_OK) {
         for (size_t i = 0; i < facts.n; i++)

@@ -45,7 +45,9 @@ static inline oracle oracle_open(const char *path_variable, const char *file)
     oracle o = {.cx = ke_ctx_new(NULL)};
     json_error_t error;
     char path[256];
-    const char *model = getenv(path_variable);
+    const char *model = getenv(path_variable), *isa = getenv("KE_ISA");
+    if (!o.cx)
+        fail_msg("KE_ISA=%s: expected ref, avx2 or avx512", isa ? isa : "");
     if (!model)
         fail_msg("set %s to the model's path", path_variable);
     if (ke_model_open(o.cx, &o.model, model) != KE_OK)

@@ -92,6 +92,29 @@ void program_free(program *p)
     free(p->err);
 }
 
+program program_terminal(const char *input, const char *const *args)
+{
+    program p = {0};
+    size_t bytes = 0;
+    char piece[4096];
+    FILE *out = scrap(NULL), *err = scrap(NULL);
+    int person = posix_openpt(O_RDWR | O_NOCTTY);
+    assert_true(person >= 0 && grantpt(person) == 0 && unlockpt(person) == 0);
+    int terminal = open(ptsname(person), O_RDWR | O_NOCTTY);
+    assert_true(terminal >= 0);
+    assert_int_equal(strlen(input), write(person, input, strlen(input)));
+    pid_t pid = start(args, terminal, fileno(out), terminal);
+    close(terminal);
+    /* Ends with an error once nobody holds the other side. */
+    for (ssize_t n; (n = read(person, piece, sizeof piece)) > 0;)
+        fwrite(piece, 1, (size_t)n, err);
+    close(person);
+    p.code = program_wait(pid);
+    p.out = drain(out, &p.n_out);
+    p.err = drain(err, &bytes);
+    return p;
+}
+
 pid_t program_start(const char *const *args)
 {
     int null = open("/dev/null", O_RDWR);

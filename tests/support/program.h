@@ -15,6 +15,8 @@ typedef struct program {
 /* Run `knowedit ARGUMENTS`, NULL-terminated, with `input` on stdin (NULL: none). */
 program program_run(const char *input, const char *const *args);
 void program_free(program *p);
+/* The same with stdin and stderr on a terminal, where `input` is typed. */
+program program_terminal(const char *input, const char *const *args);
 /* Start it without waiting (output dropped); wait for it. */
 pid_t program_start(const char *const *args);
 int program_wait(pid_t pid);

@@ -30,8 +30,12 @@ static void isa_comes_from_the_options_or_the_environment(void **state)
     assert_string_equal("avx2", cx->opts.isa);
     ke_ctx_free(cx);
     assert_null(ke_ctx_new(&(ke_ctx_opts){.isa = "AVX2"}));
-    setenv("KE_ISA", "nosuch", 1);
-    assert_null(ke_ctx_new(NULL));
+    /* ref64 is what gradient tests difference: nothing that runs. */
+    const char *const unknown[] = {"nosuch", "ref64"};
+    for (size_t i = 0; i < 2; i++) {
+        setenv("KE_ISA", unknown[i], 1);
+        assert_null(ke_ctx_new(NULL));
+    }
     unsetenv("KE_ISA");
     cx = ke_ctx_new(NULL);
     assert_null(cx->opts.isa);
