@@ -1,7 +1,27 @@
 #include "token/json_at.h"
 
+#include "base/file.h"
+
 #include <stdio.h>
 #include <string.h>
+
+enum { MAX_FILE_BYTES = 1 << 28 }; /* eight times the largest */
+
+ke_status ke__folder_text(ke_ctx *cx, ke__gguf_str *out, const char *folder,
+                          const char *file, bool required)
+{
+    ke_status st = KE_OK;
+    char *path = NULL, *text = NULL;
+    size_t bytes;
+    KE_TRY(ke__format(cx, &path, "%s/%s", folder, file));
+    if (required || ke__file_exists(path)) {
+        KE_TRY(ke__file_read(cx, &text, &bytes, path, MAX_FILE_BYTES));
+        *out = (ke__gguf_str){text, bytes};
+    }
+done:
+    ke__free(cx, path);
+    return st;
+}
 
 size_t ke__json_enter(ke__json_at *at, const char *member, ptrdiff_t item)
 {

@@ -4,6 +4,7 @@
 #define KE_TOKEN_JSON_AT_H
 
 #include "base/json.h"
+#include "format/gguf.h"
 
 typedef struct ke__json_at {
     ke_ctx *cx;
@@ -11,6 +12,14 @@ typedef struct ke__json_at {
     char path[160];            /* "model.merges[3]" */
     size_t bytes;
 } ke__json_at;
+
+/* tokenizer_config.json says "no limit" by an integer of 31 digits, which jansson takes as
+ * a real number only. */
+#define KE__CONFIG_FLAGS JSON_DECODE_INT_AS_REAL
+
+/* FOLDER/FILE, the caller's; {NULL, 0} if it is not there and need not be. */
+KE_MUST_CHECK ke_status ke__folder_text(ke_ctx *cx, ke__gguf_str *out, const char *folder,
+                                        const char *file, bool required);
 
 /* Go into a member (item -1) or an item of an array; what it returns is for
  * ke__json_leave(). */

@@ -3,21 +3,14 @@
 #include "token/json_model.h"
 #include "token/steps_json.h"
 
-#include "base/file.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
-    MAX_FILE_BYTES = 1 << 28, /* eight times the largest */
     MAX_TEXT_BYTES = 1 << 12, /* of an added token */
     MAX_DECODERS = 16
 };
-
-/* tokenizer_config.json says "no limit" by an integer of 31 digits, which jansson takes as
- * a real number only. */
-#define CONFIG_FLAGS JSON_DECODE_INT_AS_REAL
 
 /* One step from a token's text to the bytes that it stands for. */
 typedef struct decoder {
@@ -663,7 +656,7 @@ static ke_status read_beside(loading *l, const char *file, ke__gguf_str text,
     if (!text.data)
         return KE_OK;
     l->at.file = file;
-    ke_status st = ke__json_root(&l->at, &root, text.data, text.bytes, CONFIG_FLAGS);
+    ke_status st = ke__json_root(&l->at, &root, text.data, text.bytes, KE__CONFIG_FLAGS);
     if (st == KE_OK)
         st = read(l, root);
     json_decref(root);
@@ -721,88 +714,22 @@ done:
     return st;
 }
 
-/* FOLDER/FILE; {NULL, 0} if it is not there and need not be. */
-static ke_status read_file(ke_ctx *cx, ke__gguf_str *out, const char *folder,
-                           const char *file, bool required)
-{
-    ke_status st = KE_OK;
-    char *path = NULL, *text = NULL;
-    size_t bytes;
-    KE_TRY(ke__format(cx, &path, "%s/%s", folder, file));
-    if (required || ke__file_exists(path)) {
-        KE_TRY(ke__file_read(cx, &text, &bytes, path, MAX_FILE_BYTES));
-        *out = (ke__gguf_str){text, bytes};
-    }
-done:
-    ke__free(cx, path);
-    return st;
-}
-
 ke_status ke__tokenizer_from_json(ke_ctx *cx, ke_tokenizer **out, const char *folder)
 {
     ke_status st = KE_OK;
     ke__tokenizer_texts t = {.folder = folder};
     *out = NULL;
-    KE_TRY(read_file(cx, &t.tokenizer, folder, "tokenizer.json", true));
-    KE_TRY(read_file(cx, &t.tokenizer_config, folder, "tokenizer_config.json", false));
-    KE_TRY(read_file(cx, &t.config, folder, "config.json", false));
-    KE_TRY(read_file(cx, &t.generation_config, folder, "generation_config.json", false));
+    KE_TRY(ke__folder_text(cx, &t.tokenizer, folder, "tokenizer.json", true));
+    KE_TRY(
+        ke__folder_text(cx, &t.tokenizer_config, folder, "tokenizer_config.json", false));
+    KE_TRY(ke__folder_text(cx, &t.config, folder, "config.json", false));
+    KE_TRY(
+        ke__folder_text(cx, &t.generation_config, folder, "generation_config.json", false));
     KE_TRY(ke__tokenizer_parse_json(cx, out, &t));
 done:
     ke__free(cx, (char *)t.tokenizer.data);
     ke__free(cx, (char *)t.tokenizer_config.data);
     ke__free(cx, (char *)t.config.data);
     ke__free(cx, (char *)t.generation_config.data);
-    return st;
-}
-
-/* --- the chat template -----------------------------------------------------------------
- */
-
-/* A text, or the one called "default" of a list of {"name": ..., "template": ...}. */
-static ke_status read_chat(ke_ctx *cx, char **out, ke__json_at *at, const json_t *config)
-{
-    json_t *item, *found = json_object_get(config, "chat_template");
-    if (json_is_array(found)) {
-        json_t *list = found;
-        size_t i;
-        found = NULL;
-        json_array_foreach(list, i, item)
-        {
-            const char *name = json_string_value(json_object_get(item, "name"));
-            if (name && strcmp(name, "default") == 0)
-                found = json_object_get(item, "template");
-        }
-    }
-    if (!found || json_is_null(found))
-        return KE_OK;
-    if (!json_is_string(found))
-        return ke__json_bad(
-            at, KE_EFORMAT,
-            "chat_template is neither a text nor a list of {name, template}");
-    return ke__strdup(cx, out, json_string_value(found));
-}
-
-ke_status ke__chat_template_from_json(ke_ctx *cx, char **out, const char *folder)
-{
-    static const char config[] = "tokenizer_config.json";
-    ke_status st = KE_OK;
-    ke__json_at at = {.cx = cx, .folder = folder, .file = config};
-    json_t *root = NULL;
-    ke__gguf_str text = {NULL, 0};
-    *out = NULL;
-    KE_TRY(read_file(cx, &text, folder, "chat_template.jinja", false));
-    if (text.data) {
-        KE_TRY(ke__strdup(cx, out, text.data));
-        goto done;
-    }
-    KE_TRY(read_file(cx, &text, folder, config, false));
-    if (text.data) {
-        KE_TRY(ke__json_root(&at, &root, text.data, text.bytes, CONFIG_FLAGS));
-        KE_TRY(read_chat(cx, out, &at, root));
-    }
-done:
-    json_decref(root);
-    ke__free(cx, (char *)text.data);
     return st;
 }
