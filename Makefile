@@ -96,7 +96,7 @@ check-models: all $(MODEL_TESTS)
 	  KE_MODEL_GEMMA3=$$(tools/fetch_model gemma3-270m | tail -n 1) BUILD=$(BUILD) \
 	  tests/run $(MODEL_TESTS)
 asan:
-	LSAN_OPTIONS=suppressions=tests/leaks.supp:print_suppressions=0 $(MAKE) BUILD=$(BUILD)-asan CFLAGS='-O1 -g' HOUSE= \
+	LSAN_OPTIONS=suppressions=$(CURDIR)/tests/leaks.supp:print_suppressions=0 $(MAKE) BUILD=$(BUILD)-asan CFLAGS='-O1 -g' HOUSE= \
 	  SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' $(ASAN_GOAL)
 ASAN_GOAL ?= check
 # Every allocation, call and 200 kills, where `check` takes samples; then, under the

@@ -82,6 +82,8 @@ typedef struct ke_ctx_opts {
     unsigned n_threads;       /**< 0: one per core. */
     const char *isa;          /**< "ref", "avx2", "avx512"; NULL: $KE_ISA or the best. */
     uint64_t mem_limit_bytes; /**< 0: what the machine has free. */
+    /** Outputs are made and checked, but get no name; the cache folder stays as it is. */
+    bool dry_run;
 } ke_ctx_opts;
 
 /** A new context, or NULL if memory is short or `opts` or $KE_ISA names an unknown isa. */

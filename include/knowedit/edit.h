@@ -213,7 +213,8 @@ typedef struct ke_stats_info {
     uint64_t n_tokens;
     char model_sha256[65], text_sha256[65];
 } ke_stats_info;
-/** Compute them and write a file (docs/stats-format.md). */
+/** Compute them and write a file (docs/stats-format.md). A dry run computes nothing: it
+ *  finds what would be refused, and *out is empty. */
 KE_API KE_MUST_CHECK ke_status ke_stats_compute(ke_ctx *cx, ke_stats_info *out,
                                                 const ke_model *model,
                                                 const ke_stats_opts *opts, const char *path,

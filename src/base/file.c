@@ -190,6 +190,8 @@ ke_status ke__cache_folder(ke_ctx *cx, char **out)
                       "no cache folder: $KNOWEDIT_CACHE and $HOME unset");
         goto done;
     }
+    if (cx->opts.dry_run)
+        goto done;
     KE_TRY(make_folders(cx, *out));
     if (stat(*out, &info) != 0 || !S_ISDIR(info.st_mode))
         st = ke__fail(cx, KE_EIO, *out, "the cache folder is not a folder");

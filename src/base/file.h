@@ -38,8 +38,9 @@ typedef struct ke__out {
     char *temp; /* NULL: nameless */
     uint64_t bytes;
     bool force;
-    bool named; /* committed, even if syncing the folder failed after that */
-    void *sha;  /* running SHA-256 of all that was written */
+    bool within; /* a folder under way, which is named or not as a whole */
+    bool named;  /* committed, even if syncing the folder failed after that */
+    void *sha;   /* running SHA-256 of all that was written */
     char *buffer;
     size_t buffered;
 } ke__out;
@@ -50,7 +51,8 @@ KE_MUST_CHECK ke_status ke__out_write(ke_ctx *cx, ke__out *out, const void *data
                                       size_t bytes);
 /* Flush and sync; the hash of everything written. The file can be renamed after. */
 KE_MUST_CHECK ke_status ke__out_sync(ke_ctx *cx, ke__out *out, char sha256[65]);
-/* Give it its name (replacing an existing file only with force), and sync the folder. */
+/* Give it its name (replacing an existing file only with force), and sync the folder; in a
+ * dry run, leave it without. */
 KE_MUST_CHECK ke_status ke__out_commit(ke_ctx *cx, ke__out *out);
 void ke__out_close(ke_ctx *cx,
                    ke__out *out); /* drop it if not committed; {.fd=-1} is fine */
@@ -80,7 +82,7 @@ KE_MUST_CHECK ke_status ke__outdir_commit(ke_ctx *cx, ke__outdir *out);
 void ke__outdir_close(ke_ctx *cx, ke__outdir *out);
 
 /* The cache folder ($KNOWEDIT_CACHE, else $XDG_CACHE_HOME/knowedit, else
- * ~/.cache/knowedit), made if missing. Caller frees. */
+ * ~/.cache/knowedit), made if missing, unless this is a dry run. Caller frees. */
 KE_MUST_CHECK ke_status ke__cache_folder(ke_ctx *cx, char **out);
 
 #define KE__SHA256_BYTES 32

@@ -244,6 +244,8 @@ ke_status ke__out_commit(ke_ctx *cx, ke__out *out)
     if (out->sha)
         KE_TRY(ke__out_sync(cx, out, sha256));
     KE_TRY(check_target(cx, out));
+    if (cx->opts.dry_run && !out->within)
+        return KE_OK; /* closing drops it */
     KE_TRY(ke__out_folder_of(cx, &folder, out->path));
     if (!out->temp && out->force)
         KE_TRY(link_hidden(cx, out, folder));

@@ -111,6 +111,8 @@ ke_status ke__outdir_open(ke_ctx *cx, ke__outdir *out, const char *path, bool fo
         bytes--;
     KE_TRY(ke__strndup(cx, &out->path, path, bytes));
     KE_TRY(check_target(cx, out));
+    if (cx->opts.dry_run)
+        return KE_OK; /* closing drops it */
     KE_TRY(ke__out_folder_of(cx, &around, out->path));
     const char *slash = strrchr(out->path, '/');
     drop_stale(around, slash ? slash + 1 : out->path);
@@ -140,6 +142,7 @@ ke_status ke__outdir_file(ke_ctx *cx, const ke__outdir *out, ke__out *file,
     ke_status st = ke__format(cx, &path, "%s/%s", out->temp, name);
     if (st == KE_OK)
         st = ke__out_open(cx, file, path, false);
+    file->within = true;
     ke__free(cx, path);
     return st;
 }

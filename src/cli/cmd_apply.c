@@ -40,9 +40,9 @@ static ke_status run(ke__cli *c)
             c, json_pack("{s:s, s:o, s:O, s:o, s:s}", "schema", "knowedit.apply/1", "base",
                          ke__json_string(path), "patches", list, "output",
                          ke__json_string(c->dry_run ? NULL : output), "sha256", sha256));
-    else if (st == KE_OK && c->quiet)
+    else if (st == KE_OK && c->quiet && !c->dry_run)
         printf("%s\n", output);
-    else if (st == KE_OK)
+    else if (st == KE_OK && !c->quiet)
         printf("%-12s%s\nsha256      %s\n", c->dry_run ? "would be" : "written", output,
                sha256);
     json_decref(list);

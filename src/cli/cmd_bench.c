@@ -222,8 +222,11 @@ static ke_status print_summary(ke__cli *c, const bench_options *o,
                          (json_int_t)s->n_resumed, "bad", (json_int_t)s->n_bad, "seconds",
                          "total", ke__json_number(s->seconds), "in_model",
                          ke__json_number(s->seconds_in_model)));
-    if (c->dry_run)
+    if (c->dry_run) {
+        if (o->output != NULL)
+            ke__talk_say(c, "would write %s", o->output);
         return KE_OK;
+    }
     if (c->quiet) {
         printf("%s\n", o->output);
         return KE_OK;

@@ -96,16 +96,25 @@ static ke_status run(ke__cli *c)
     KE_TRY(ke__opt_args(c, 0, 0));
     KE_TRY(ke__find_model(c, name ? name : "smollm2-135m", &model));
     KE_TRY(ke_settings_new(c->cx, &settings, ke_method_name(0)));
-    KE_TRY(paths_make(c, &paths));
+    if (!c->dry_run)
+        KE_TRY(paths_make(c, &paths));
     ke_edit_job job = {.model_path = model,
                        .output_path = paths.edited,
                        .settings = settings,
                        .facts = &demo_fact,
                        .n_facts = 1,
                        .seed = c->seed,
+                       .plan_only = c->dry_run,
                        .say = say,
                        .payload = c};
     KE_TRY(ke_edit_run(c->cx, &report, &job));
+    if (c->dry_run) {
+        ke__talk_say(c,
+                     "would edit a copy in a temporary folder, undo it, and remove both");
+        if (c->json)
+            st = print_demo(c, report, NULL);
+        goto done;
+    }
     if (report->took)
         KE_TRY(ke_undo(c->cx, paths.edited, paths.patch, paths.restored, false, sha256));
     else

@@ -27,18 +27,16 @@ static ke_status check(ke__cli *c, const report_options *o)
 
 static ke_status plot(ke__cli *c, const report_options *o, const char *const *runs)
 {
-    if (c->dry_run) {
-        ke__talk_say(c, "would draw %s", o->plot);
-    } else {
-        ke_status st = ke_report_plot(c->cx, runs, c->n_args, o->plot, c->force);
-        if (st != KE_OK)
-            return st;
-    }
+    ke_status st = ke_report_plot(c->cx, runs, c->n_args, o->plot, c->force);
+    if (st != KE_OK)
+        return st;
     if (c->json)
         return ke__result_json(c, json_pack("{s:s, s:o}", "schema", "knowedit.plot/1",
                                             "output",
                                             ke__json_string(c->dry_run ? NULL : o->plot)));
-    if (!c->dry_run)
+    if (c->dry_run)
+        ke__talk_say(c, "would draw %s", o->plot);
+    else
         puts(o->plot);
     return KE_OK;
 }

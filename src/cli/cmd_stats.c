@@ -37,6 +37,7 @@ static ke_status run(ke__cli *c)
     char *name = NULL, *output = NULL, *layers = NULL, *file = NULL, *path = NULL,
          *text = NULL;
     long long tokens = 0, chunk = 256;
+    char size[32];
     double shrink = 1e-4;
     int no_special = 0;
     int32_t *list = NULL;
@@ -81,11 +82,13 @@ static ke_status run(ke__cli *c)
         KE_TRY(ke__file_read(c->cx, &text, &opts.text_bytes, file, TEXT_BYTES));
         opts.text = text;
     }
-    if (c->dry_run) {
-        ke__talk_say(c, "would compute the key statistics of %zu layers into %s",
-                     opts.n_layers, output);
-    } else {
-        KE_TRY(ke_stats_compute(c->cx, &result, model, &opts, output, c->force));
+    KE_TRY(ke_stats_compute(c->cx, &result, model, &opts, output, c->force));
+    if (c->dry_run) { /* f64, a triangle a layer */
+        uint64_t bytes =
+            opts.n_layers * (uint64_t)info.d_ffn * (info.d_ffn + 1) / 2 * sizeof(double);
+        ke__talk_say(c, "would write %s: the key statistics of %zu layer%s, about %s",
+                     output, opts.n_layers, opts.n_layers == 1 ? "" : "s",
+                     ke__talk_size(size, bytes));
     }
     if (c->json)
         st = ke__result_json(c, stats_json(c->dry_run ? NULL : output, &result));

@@ -2,19 +2,6 @@
 #include "cli/cli.h"
 #include "knowedit/patch.h"
 
-static ke_status dry_run(ke__cli *c, const char *edited, const char *patch_path)
-{
-    ke_status st = KE_OK;
-    ke_patch *patch = NULL;
-
-    KE_TRY(ke_patch_load(c->cx, &patch, patch_path));
-    ke__talk_say(c, "would give back the file that %s was made from, by %s", edited,
-                 patch_path);
-done:
-    ke_patch_free(c->cx, patch);
-    return st;
-}
-
 static ke_status run(ke__cli *c)
 {
     ke_status st = KE_OK;
@@ -40,21 +27,19 @@ static ke_status run(ke__cli *c)
                       beside);
         goto done;
     }
-    if (c->dry_run)
-        KE_TRY(dry_run(c, edited, from));
-    else
-        KE_TRY(ke_undo(c->cx, edited, from, output, c->force, sha256));
+    KE_TRY(ke_undo(c->cx, edited, from, output, c->force, sha256));
 
     if (c->json)
         st = ke__result_json(
             c, json_pack("{s:s, s:o, s:o, s:o, s:o}", "schema", "knowedit.undo/1", "input",
                          ke__json_string(edited), "patch", ke__json_string(from), "output",
                          ke__json_string(c->dry_run ? NULL : output), "sha256",
-                         ke__json_string(c->dry_run ? NULL : sha256)));
-    else if (!c->dry_run && c->quiet)
+                         ke__json_string(sha256)));
+    else if (c->quiet && !c->dry_run)
         printf("%s\n", output);
-    else if (!c->dry_run)
-        printf("restored    %s\nsha256      %s\n", output, sha256);
+    else if (!c->quiet)
+        printf("%-12s%s\nsha256      %s\n", c->dry_run ? "would be" : "restored", output,
+               sha256);
 done:
     ke__free(c->cx, prev);
     ke__free(c->cx, beside);

@@ -174,8 +174,10 @@ static void on_signal(int number)
 
 static ke_status make_context(ke__cli *c)
 {
-    ke_ctx_opts opts = {
-        .progress = ke__talk_progress, .progress_payload = c, .isa = c->isa};
+    ke_ctx_opts opts = {.progress = ke__talk_progress,
+                        .progress_payload = c,
+                        .isa = c->isa,
+                        .dry_run = c->dry_run};
 
     if (c->given & 1U << GIVEN_THREADS) {
         ke_status st = ke__opt_range(c, "-t", c->n_threads, 1, 1024);

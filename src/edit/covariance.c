@@ -211,7 +211,7 @@ static ke_status cache_path(ke_ctx *cx, char **out, const ke_model *model, uint3
                          (size_t)(ke__stats_text_end - ke__stats_text)));
     KE_TRY(ke__cache_folder(cx, &folder));
     KE_TRY(ke__format(cx, &sub, "%s/stats", folder));
-    if (mkdir(sub, 0777) != 0 && errno != EEXIST) {
+    if (!cx->opts.dry_run && mkdir(sub, 0777) != 0 && errno != EEXIST) {
         st = ke__fail(cx, KE_EIO, sub, "cannot make the folder: %s", strerror(errno));
         goto done;
     }
@@ -253,7 +253,7 @@ static ke_status factor_computed(ke_ctx *cx, double **factor, const ke_model *mo
     opts.n_tokens = n_tokens;
     KE_TRY(ke__moments_compute(cx, &m, model, &opts));
     /* An edit doesn't fail for want of a cache. */
-    if (!path || save(cx, path, &m) != KE_OK)
+    if (!cx->opts.dry_run && (!path || save(cx, path, &m) != KE_OK))
         snprintf(note, 256, "the key statistics could not be cached: %.180s", cx->message);
     KE_TRY(ke__alloc(cx, &a, f, f * sizeof *a));
     ke__unpack(a, m.sums[0], f);

@@ -232,8 +232,13 @@ ke_status ke_stats_compute(ke_ctx *cx, ke_stats_info *out, const ke_model *model
     ke__moments m = {0};
     ke__out file = {.fd = -1};
     char sha256[65];
+    *out = (ke_stats_info){0};
     KE_TRY(ke__file_refuse_input(cx, path, model->info.path));
     KE_TRY(ke__out_open(cx, &file, path, force)); /* before the work: it may be refused */
+    if (cx->opts.dry_run) {
+        st = check(cx, model, opts);
+        goto done;
+    }
     KE_TRY(ke__moments_compute(cx, &m, model, opts));
     KE_TRY(ke__moments_write(cx, &file, &m));
     KE_TRY(ke__out_sync(cx, &file, sha256));

@@ -222,6 +222,18 @@ done:
     return st;
 }
 
+/* An edited model is as large as its base, but for edited tensors of another type. */
+static ke_status say_outputs(ke_ctx *cx, const ke__run *run)
+{
+    char size[24];
+    bytes_text(size, run->model->info.file_bytes);
+    if (run->output_path)
+        return ke__run_say(cx, run, "output: %s, about %s, and its patch %s",
+                           run->output_path, size, run->patch_path);
+    return run->patch_path ? ke__run_say(cx, run, "output: the patch %s", run->patch_path)
+                           : KE_OK;
+}
+
 static ke_status make_plan(ke_ctx *cx, ke__run *run)
 {
     ke_status st = KE_OK;
@@ -240,6 +252,7 @@ static ke_status make_plan(ke_ctx *cx, ke__run *run)
         snprintf(more, sizeof more, ", up to %.0f s if all %zu attempts are needed",
                  seconds, run->n_rungs);
     KE_TRY(ke__run_say(cx, run, "%s", plan->text));
+    KE_TRY(say_outputs(cx, run));
     KE_TRY(warn_of_blanks(cx, run));
     KE_TRY(ke__run_say(cx, run,
                        "type of edited tensors: %s; memory: %s%s%s beside the mapped file; "

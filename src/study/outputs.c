@@ -147,7 +147,7 @@ ke_status ke__outputs_room(ke_ctx *cx, const ke__run *run)
     char folder[PATH_MAX];
     uint64_t need = run->model->files.bytes;
     const char *path = run->output_path, *slash = path ? strrchr(path, '/') : NULL;
-    if (!path || run->job->dry_run)
+    if (!path)
         return KE_OK;
     snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1,
              slash ? path : ".");

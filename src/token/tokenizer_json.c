@@ -488,7 +488,8 @@ static size_t read_piece(char *out, const void *loading_, ke__gguf_str text)
 {
     const loading *l = loading_;
     size_t n = text.bytes;
-    memcpy(out, text.data, n);
+    if (n > 0)
+        memcpy(out, text.data, n);
     for (size_t i = 0; i < l->n_decoders; i++) {
         const decoder *d = &l->decoder[i];
         unsigned byte;
