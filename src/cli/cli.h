@@ -117,7 +117,10 @@ void ke__result_print_ids(const int32_t *ids, size_t n);
 
 /* --- find_model.c ----------------------------------------------------------------- */
 
-/* The path of a file, or of a fetched model by its name (tools/fetch_model). Caller frees.
+/* Bytes of a path without the slashes that the name of a folder may end with. */
+size_t ke__name_bytes(const char *path);
+/* The path of a file or folder, or of a fetched model by its name (tools/fetch_model).
+ * Caller frees.
  */
 KE_MUST_CHECK ke_status ke__find_model(ke__cli *c, const char *name, char **path);
 

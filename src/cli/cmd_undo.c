@@ -17,7 +17,7 @@ static ke_status run(ke__cli *c)
     KE_TRY(ke__opt_args(c, 1, 1));
     KE_TRY(ke__opt_need(c, "-o", output));
     const char *edited = c->args[0];
-    KE_TRY(ke__format(c->cx, &beside, "%s.kepatch", edited));
+    KE_TRY(ke__format(c->cx, &beside, "%.*s.kepatch", (int)ke__name_bytes(edited), edited));
     KE_TRY(ke__format(c->cx, &prev, "%s.prev", beside));
     const char *from = patch ? patch : beside;
     if (!patch && !ke__file_exists(beside) && !ke__file_exists(prev)) {

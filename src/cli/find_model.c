@@ -3,6 +3,14 @@
 
 #include <string.h>
 
+size_t ke__name_bytes(const char *path)
+{
+    size_t bytes = strlen(path);
+    while (bytes > 1 && path[bytes - 1] == '/')
+        bytes--;
+    return bytes;
+}
+
 ke_status ke__find_model(ke__cli *c, const char *name, char **path)
 {
     ke_status st = KE_OK;
@@ -10,7 +18,7 @@ ke_status ke__find_model(ke__cli *c, const char *name, char **path)
 
     *path = NULL;
     if (ke__file_exists(name) || strchr(name, '/') != NULL || name[0] == '\0')
-        return ke__strdup(c->cx, path, name);
+        return ke__strndup(c->cx, path, name, ke__name_bytes(name));
     KE_TRY(ke__cache_folder(c->cx, &cache));
     KE_TRY(ke__format(c->cx, path, "%s/models/%s.gguf", cache, name));
     if (ke__file_exists(*path))
