@@ -110,6 +110,8 @@ const char *ke__talk_size(char out[32], uint64_t bytes);
 
 /* Print the object as the command's result and free it; NULL is KE_ENOMEM. */
 KE_MUST_CHECK ke_status ke__result_json(ke__cli *c, json_t *object);
+/* A list for --json, NULL without it. */
+KE_MUST_CHECK ke_status ke__result_list(ke__cli *c, json_t **out);
 json_t *ke__result_ids(const int32_t *ids, size_t n);
 json_t *ke__result_floats(const float *values, size_t n);
 /* ids as "1,2,3" */

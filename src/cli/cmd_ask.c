@@ -280,12 +280,13 @@ static ke_status push_patches(ke__cli *c, char **paths, const ke_model *model,
     KE_TRY(ke__alloc(c->cx, out, n + 1, sizeof **out));
     for (size_t i = 0; i < n; i++) {
         KE_TRY(ke_patch_load(c->cx, &(*out)[i], paths[i]));
-        if (!c->force && ke_patch_fits(c->cx, (*out)[i], model,
-                                       (const ke_patch *const *)*out, i) != KE_OK) {
+        if (!c->force)
+            st = ke_patch_fits(c->cx, (*out)[i], model, (const ke_patch *const *)*out, i);
+        if (st == KE_EMISMATCH)
             st = ke__fail(c->cx, KE_EMISMATCH, paths[i], "%s: %s; --force applies it",
                           paths[i], ke_ctx_message(c->cx));
+        if (st != KE_OK)
             goto done;
-        }
         KE_TRY(ke_stack_push(c->cx, stack, (*out)[i]));
     }
 done:
@@ -375,7 +376,7 @@ static ke_status run(ke__cli *c)
 
     KE_TRY(ke__opt_parse(c, options));
     KE_TRY(check(c, &o));
-    list = c->json ? json_array() : NULL;
+    KE_TRY(ke__result_list(c, &list));
     for (char **name = o.models; *name != NULL; name++)
         KE_TRY(ask_model(c, &o, *name, list));
     if (c->json)

@@ -31,7 +31,7 @@ static ke_status run(ke__cli *c)
     KE_TRY(ke__subjects_open(c, &subjects, names, false));
     files = json_array();
     for (size_t i = 0; i < c->n_args; i++) {
-        list = c->json ? json_array() : NULL;
+        KE_TRY(ke__result_list(c, &list));
         KE_TRY(ke_facts_check(c->cx, c->args[i], &subjects.opts, &good, &bad,
                               c->json ? collect : print, &list));
         all_bad += bad;

@@ -102,7 +102,7 @@ static ke_status run(ke__cli *c)
     const ke_tokenizer *tok = ke_model_tokenizer(model);
     unsigned flags = (parse_special ? KE_TOK_PARSE_SPECIAL : 0U) |
                      (add_special ? KE_TOK_ADD_BOS | KE_TOK_ADD_EOS : 0U);
-    items = c->json ? json_array() : NULL;
+    KE_TRY(ke__result_list(c, &items));
     if (ids != NULL)
         KE_TRY(decode(c, model, ids, items));
     else if (text != NULL)

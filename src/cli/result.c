@@ -12,6 +12,14 @@ ke_status ke__result_json(ke__cli *c, json_t *object)
     return KE_OK;
 }
 
+ke_status ke__result_list(ke__cli *c, json_t **out)
+{
+    *out = c->json ? json_array() : NULL;
+    return c->json && *out == NULL
+               ? ke__fail(c->cx, KE_ENOMEM, NULL, "no memory for the result")
+               : KE_OK;
+}
+
 json_t *ke__result_ids(const int32_t *ids, size_t n)
 {
     json_t *list = json_array();
