@@ -113,7 +113,7 @@ fault-tests: all $(FAULT_TESTS)
 tsan:
 	$(MAKE) BUILD=$(BUILD)-tsan CFLAGS='-O1 -g' SAN=-fsanitize=thread THREADS=pthread \
 	  HOUSE= FUZZ= EXAMPLES= CLI_TESTS= FAULT_TESTS= TESTS='$(patsubst $(BUILD)/%,$(BUILD)-tsan/%,$(TSAN_TESTS))' check
-# Look for new inputs, FUZZ_SECONDS a target or FUZZ_RUNS times; FUZZ names the targets.
+# Look for new inputs, FUZZ_SECONDS a target or FUZZ_RUNS times.
 FUZZ_SECONDS ?= 60
 FUZZ_RUNS    ?=
 FUZZERS = $(patsubst $(BUILD)/tests/fuzz/%,$(BUILD)/%,$(FUZZ))
