@@ -41,6 +41,7 @@ typedef struct ke_bench_job {
     unsigned score_at;  /**< 0: KE_SCORE_EACH. */
     uint64_t seed;
     bool no_fluency, chat, retain_all, skip_bad, plan_only;
+    const char *chat_family; /**< Of `chat`, see ke_chat_new(); NULL: the model's own. */
     const char *edited_type; /**< NULL: full precision in memory. */
     const char *output_path; /**< The run's file; an existing one is resumed. */
     /** A line of talk (plan, a case done); may be NULL. */

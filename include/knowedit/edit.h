@@ -30,7 +30,8 @@ typedef struct ke_fact {
     size_t n_paraphrases;
     const ke_probe *neighbours; /**< [n_neighbours] prompts that must stay as they were. */
     size_t n_neighbours;
-    const char *place; /**< "FILE:LINE" that it was read from, for messages, or NULL. */
+    const char *place;   /**< "FILE:LINE" that it was read from, for messages, or NULL. */
+    const ke_chat *chat; /**< Edited as this lays out the prompt, or NULL: as it is. */
 } ke_fact;
 
 /**

@@ -45,6 +45,7 @@ typedef struct ke_model_info {
     size_t n_edits;            /**< Edits recorded in the file's metadata. */
     const char *tokenizer;     /**< e.g. "gpt2 (smollm)". */
     const char *chat_template; /**< The file's own text, or NULL. */
+    const char *chat_family;   /**< What is recognised in it, e.g. "ChatML", or NULL. */
     const char *container;     /**< e.g. "GGUF", "safetensors in 2 shards". */
 } ke_model_info;
 KE_API void ke_model_info_get(const ke_model *model, ke_model_info *out);
@@ -99,13 +100,29 @@ KE_API int32_t ke_tokenizer_eos(const ke_tokenizer *tok);
 /** Whether generation stops at `id` (EOS, end of turn). */
 KE_API bool ke_tokenizer_is_end(const ke_tokenizer *tok, int32_t id);
 
+/** How a family of chat templates lays out one message of a user: head, message, tail. */
+typedef struct ke_chat {
+    const char *family; /**< e.g. "ChatML"; static. */
+    char *head;       /**< The system message, if the template has one, and what follows. */
+    const char *tail; /**< Up to where the answer begins; static. */
+    bool trim;        /**< White space around the message goes. */
+} ke_chat;
 /**
- * One user message as the model's chat template lays it out, ready for the answer.
- * Ownership: `*text` is the caller's (ke_free()).
- * @retval KE_ENOTSUP no template in the file, or one of an unknown family
+ * The layout of the model's own chat template, or of a family by name ("ChatML",
+ * "llama-3", ...; docs/chat.md), with the model's system message where it has one.
+ *
+ * Ownership: `*out` is the caller's, freed with ke_chat_free().
+ * @param family NULL: as the model's template says
+ * @retval KE_ENOTSUP no template in the model, or one of an unknown family
+ * @retval KE_EINVAL  no family of that name; the message lists them
  */
-KE_API KE_MUST_CHECK ke_status ke_chat_format(ke_ctx *cx, char **text,
-                                              const ke_model *model, const char *message);
+KE_API KE_MUST_CHECK ke_status ke_chat_new(ke_ctx *cx, ke_chat **out, const ke_model *model,
+                                           const char *family);
+KE_API void ke_chat_free(ke_ctx *cx, ke_chat *chat);
+/** `message` laid out, ready for the answer; without BOS, to be tokenised with
+ *  KE_TOK_PARSE_SPECIAL. chat NULL: the message as it is. The caller's (ke_free()). */
+KE_API KE_MUST_CHECK ke_status ke_chat_format(ke_ctx *cx, char **text, const ke_chat *chat,
+                                              const char *message);
 
 /** How to continue a prompt. KE_GENERATE_DEFAULT is greedy. */
 typedef struct ke_generate_opts {

@@ -30,6 +30,9 @@ typedef struct ke_edit_job {
     bool keep_failed; /**< Write even if a fact did not take, or max_kl is passed. */
     bool no_stamp;    /**< Leave the metadata as it is. */
     bool no_special;  /**< Prompts without BOS. */
+    bool chat; /**< Every prompt is laid out as a chat message, when edited and asked. */
+    const char
+        *chat_family; /**< Of the layout, see ke_chat_new(); NULL: the model's own. */
     bool dry_run;     /**< Compute and measure, write nothing. */
     bool plan_only;   /**< Stop after the plan. */
     bool one_attempt; /**< No ladder (a preset says so). */
@@ -54,12 +57,20 @@ typedef struct ke_probe_result {
     bool ok;   /**< Paraphrase: states the target. Others: same answer as before. */
 } ke_probe_result;
 
+/** What the fact's prompt gets in one form: as it is, or as a chat message. */
+typedef struct ke_form {
+    char *before, *after; /**< Greedy continuations; NULL: not asked in this form. */
+    bool states;          /**< `after` begins with the target. */
+    bool names;           /**< The target stands in `after`, as whole words. */
+} ke_form;
+
 typedef struct ke_fact_report {
     char *subject, *prompt, *target;
     char *subject_from; /**< As ke_fact's; NULL: it was given. */
     bool took, already;
     char *reason; /**< Why it did not take, or "". */
     ke_answer before, after;
+    ke_form bare, chat; /**< `took` is about the one of the job. */
     ke_probe_result *paraphrases, *neighbours;
     ke_probe_result *aspects; /**< Other things about the subject, made by the program. */
     size_t n_paraphrases, n_neighbours, n_aspects;
@@ -76,6 +87,9 @@ typedef struct ke_edited_tensor {
 
 typedef struct ke_edit_report {
     const char *method;
+    bool chat; /**< Edited and asked as chat messages. */
+    const char
+        *chat_family; /**< Of the layout, or NULL: the model has none that is known. */
     uint32_t layers[64];
     size_t n_layers;
     bool took, already;

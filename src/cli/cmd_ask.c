@@ -9,7 +9,7 @@ enum { TEMPERATURE = 1 }; /* in c->given */
 
 typedef struct ask_options {
     char **models, **patches, **stop; /* NULL-terminated, or NULL */
-    char *score, *tokens_in;
+    char *score, *tokens_in, *family;
     long long n, top, top_k;
     double temperature, top_p, min_p;
     int ignore_eos, chat, parse_special, no_special;
@@ -70,6 +70,7 @@ static ke_status read_prompt(ke__cli *c, const ask_options *o, const ke_model *m
     const ke_tokenizer *tok = ke_model_tokenizer(model);
     ke_model_info info;
     char *told = NULL;
+    ke_chat *chat = NULL;
     size_t bytes = 0;
 
     KE_TRY(told_prompt(c, o, stack, &told));
@@ -83,13 +84,13 @@ static ke_status read_prompt(ke__cli *c, const ask_options *o, const ke_model *m
     unsigned flags = (o->no_special ? 0U : KE_TOK_ADD_BOS) |
                      (o->parse_special || o->chat ? KE_TOK_PARSE_SPECIAL : 0U);
     if (o->chat)
-        KE_TRY(ke_chat_format(c->cx, &a->prompt, model, told));
-    else
-        KE_TRY(ke__strdup(c->cx, &a->prompt, told));
+        KE_TRY(ke_chat_new(c->cx, &chat, model, o->family));
+    KE_TRY(ke_chat_format(c->cx, &a->prompt, chat, told));
     KE_TRY(ke_tokenize(c->cx, &a->prompt_ids, &a->n_prompt, tok, a->prompt,
                        strlen(a->prompt), flags));
 done:
     ke_free(c->cx, told);
+    ke_chat_free(c->cx, chat);
     return st;
 }
 
@@ -329,6 +330,8 @@ static ke_status check(ke__cli *c, const ask_options *o)
     KE_TRY(ke__opt_args(c, o->tokens_in ? 0 : 1, o->tokens_in ? 0 : 1));
     if (o->tokens_in && o->chat)
         return ke__opt_refuse(c, "--chat", "--chat and --tokens-in exclude each other");
+    if (o->family && !o->chat)
+        return ke__opt_refuse(c, "--template", "--template is of use with --chat only");
     KE_TRY(ke__opt_range(c, "-n", o->n, 0, INT32_MAX));
     KE_TRY(ke__opt_range(c, "--top", o->top, 0, 1000));
     KE_TRY(ke__opt_range(c, "--top-k", o->top_k, 0, INT32_MAX));
@@ -353,6 +356,9 @@ static ke_status run(ke__cli *c)
         {"ignore-eos", 0, POPT_ARG_NONE, &o.ignore_eos, 0, "go on after the end", NULL},
         {"chat", 0, POPT_ARG_NONE, &o.chat, 0, "lay the prompt out as a chat message",
          NULL},
+        {"template", 0, POPT_ARG_STRING, &o.family, 0,
+         "family of the chat layout: ChatML, Llama-3, Gemma, ... (the model's own)",
+         "NAME"},
         {"tokens-in", 0, POPT_ARG_STRING, &o.tokens_in, 0, "token ids instead of a prompt",
          "1,2,3"},
         {"top", 0, POPT_ARG_LONGLONG, &o.top, 0, "show the K best next tokens", "K"},

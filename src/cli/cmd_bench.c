@@ -8,7 +8,7 @@
 
 typedef struct bench_options {
     char *model, *output, *methods, *data, *set, *protocol, *without, *mode, *score_at,
-        *retain, *edited_type, *preset;
+        *retain, *edited_type, *preset, *family;
     long long limit;
     int no_fluency, chat, skip_bad;
     ke__setting_options settings; /* VALUE for all that have it, NAME:VALUE for one */
@@ -253,6 +253,7 @@ static ke_status bench(ke__cli *c, const bench_options *o)
         .seed = c->seed,
         .no_fluency = o->no_fluency,
         .chat = o->chat,
+        .chat_family = o->family,
         .skip_bad = o->skip_bad,
         .plan_only = c->dry_run,
         .edited_type = o->edited_type,
@@ -313,6 +314,9 @@ static ke_status run(ke__cli *c)
          NULL},
         {"chat", 0, POPT_ARG_NONE, &o.chat, 0,
          "lay prompts out as chat messages under the real protocol", NULL},
+        {"template", 0, POPT_ARG_STRING, &o.family, 0,
+         "family of the chat layout: ChatML, Llama-3, Gemma, ... (the model's own)",
+         "NAME"},
         {"retain", 0, POPT_ARG_STRING, &o.retain, 0,
          "Sanitation: ask all questions to be kept, not ten of them", "all"},
         {"skip-bad", 0, POPT_ARG_NONE, &o.skip_bad, 0,

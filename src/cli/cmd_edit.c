@@ -8,10 +8,10 @@
 
 typedef struct edit_options {
     char *model, *output, *patch, *subject, *subjects, *prompt, *target, *facts_file,
-        *method, *preset, *edited_type;
+        *method, *preset, *edited_type, *family;
     char **paraphrases, **neighbours; /* NULL-terminated, or NULL */
     double max_kl;
-    int keep_failed, no_stamp, no_special, plan_only;
+    int keep_failed, no_stamp, no_special, chat, plan_only;
     ke__setting_options settings;
 } edit_options;
 
@@ -162,6 +162,8 @@ static ke_status edit(ke__cli *c, const edit_options *o)
         .keep_failed = o->keep_failed,
         .no_stamp = o->no_stamp,
         .no_special = o->no_special,
+        .chat = o->chat,
+        .chat_family = o->family,
         .dry_run = c->dry_run,
         .plan_only = o->plan_only,
         .one_attempt = o->preset != NULL,
@@ -223,6 +225,11 @@ static ke_status run(ke__cli *c)
         {"no-stamp", 0, POPT_ARG_NONE, &o.no_stamp, 0,
          "leave the model's metadata as it is", NULL},
         {"no-special", 0, POPT_ARG_NONE, &o.no_special, 0, "no BOS before prompts", NULL},
+        {"chat", 0, POPT_ARG_NONE, &o.chat, 0,
+         "lay prompts out as chat messages, when editing and when asking", NULL},
+        {"template", 0, POPT_ARG_STRING, &o.family, 0,
+         "family of the chat layout: ChatML, Llama-3, Gemma, ... (the model's own)",
+         "NAME"},
         {"plan", 0, POPT_ARG_NONE, &o.plan_only, 0, "stop after the plan", NULL},
         {NULL, 0, POPT_ARG_INCLUDE_TABLE, o.settings.table, 0,
          "Settings of the method:", NULL},

@@ -86,6 +86,7 @@ static json_t *card_json(const ke_model *model, const ke_model_info *m,
         ke__json_set(card, "types", types_json(sums, n_sums)) &&
         ke__json_set(card, "tokenizer", ke__json_string(m->tokenizer)) &&
         ke__json_set(card, "chat_template", ke__json_string(m->chat_template)) &&
+        ke__json_set(card, "template", ke__json_string(m->chat_family)) &&
         ke__json_set(card, "edits", edits_json(model, m->n_edits)) &&
         (!tensors || ke__json_set(card, "tensors", tensors_json(model, m->n_tensors)));
     return ke__json_done(card, ok);
@@ -123,8 +124,10 @@ static void print_card(const ke_model *model, const ke_model_info *m, const type
     printf("shape       %u layers, width %u, FFN %u, %u heads of %u over %u\n", m->n_layers,
            m->d_model, m->d_ffn, m->n_heads, m->head_dim, m->n_kv_heads);
     printf("context     %u tokens\n", m->n_context);
-    printf("tokenizer   %s, %u tokens%s\n", m->tokenizer, m->n_vocab,
-           m->chat_template ? ", with a chat template" : "");
+    printf("tokenizer   %s, %u tokens\n", m->tokenizer, m->n_vocab);
+    printf("template    %s\n", m->chat_family     ? m->chat_family
+                               : m->chat_template ? "of no known family"
+                                                  : "none");
     printf("tensors     %zu:", m->n_tensors);
     for (size_t i = 0; i < n_sums; i++)
         printf("%s %zu %s (%s)", i ? "," : "", sums[i].n, sums[i].type,

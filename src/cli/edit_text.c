@@ -46,7 +46,25 @@ static void print_probes(const char *what, const char *holds, const ke_probe_res
     print_miss(probes, n);
 }
 
-static void print_fact(const ke_fact_report *f)
+/* What the prompt gets in the form that the fact was not edited in. */
+static void print_other_form(const ke_edit_report *r, const ke_fact_report *f)
+{
+    const ke_form *form = r->chat ? &f->bare : &f->chat;
+    if (form->after == NULL)
+        return;
+    printf("%-12s", r->chat ? "bare" : "chat");
+    if (r->chat)
+        printf("without the chat template");
+    else
+        printf("as a %s message", r->chat_family);
+    printf(form->states  ? " it states the target: "
+           : form->names ? " it names the target: "
+                         : " it does not name the target: ");
+    ke__talk_quote(stdout, form->after, 60);
+    putchar('\n');
+}
+
+static void print_fact(const ke_edit_report *r, const ke_fact_report *f)
 {
     printf("%-12s", "fact");
     ke__talk_quote(stdout, f->prompt, 100);
@@ -65,6 +83,7 @@ static void print_fact(const ke_fact_report *f)
     print_answer("after", &f->after);
     if (!f->took)
         printf("%-12s%s\n", "not taken", f->reason ? f->reason : "");
+    print_other_form(r, f);
     print_probes("paraphrases", "state it", f->paraphrases, f->n_paraphrases, f->n_success);
     if (f->took && f->n_paraphrases > 0 && f->n_success == 0)
         printf("%-12sonly this wording states the fact: no paraphrase does\n", "warning");
@@ -90,7 +109,7 @@ static void print_facts(const ke_edit_report *r)
         took += r->facts[i].took;
     if (r->n_facts <= FEW_FACTS) {
         for (size_t i = 0; i < r->n_facts; i++)
-            print_fact(&r->facts[i]);
+            print_fact(r, &r->facts[i]);
         return;
     }
     printf("%-12s%zu of %zu took\n", "facts", took, r->n_facts);

@@ -26,11 +26,12 @@ static bool find_lookup(uint32_t *lookup, const size_t *ends, size_t n, size_t f
 }
 
 ke_status ke__row_make(ke_ctx *cx, ke__row *out, const ke_tokenizer *tok,
-                       const char *context, const char *prompt, const char *subject)
+                       const ke_chat *chat, const char *context, const char *prompt,
+                       const char *subject)
 {
     ke_status st = KE_OK;
-    char *text = NULL;
-    size_t *ends = NULL, n = 0;
+    char *message = NULL, *text = NULL;
+    size_t *ends = NULL, n = 0, at = 0;
     const char *hole = strstr(context, "{}"), *place = last_place(prompt, subject);
     *out = (ke__row){0};
     if (!hole || !place) {
@@ -38,16 +39,18 @@ ke_status ke__row_make(ke_ctx *cx, ke__row *out, const ke_tokenizer *tok,
                       "the subject '%.60s' isn't in the prompt '%.60s'", subject, prompt);
         goto done;
     }
-    KE_TRY(ke__format(cx, &text, "%.*s%s%s", (int)(hole - context), context, prompt,
+    KE_TRY(ke__format(cx, &message, "%.*s%s%s", (int)(hole - context), context, prompt,
                       hole + 2));
+    KE_TRY(ke__chat_lay_out(cx, &text, &at, chat, message));
     KE_TRY(ke__tokenize_spans(cx, &out->ids, &ends, &n, tok, text, strlen(text),
-                              KE_TOK_ADD_BOS));
+                              ke__chat_flags(chat)));
     out->n = (uint32_t)n;
-    size_t from = (size_t)(hole - context) + (size_t)(place - prompt);
+    size_t from = at + (size_t)(hole - context) + (size_t)(place - prompt);
     if (!find_lookup(&out->lookup, ends, n, from, from + strlen(subject)))
         st = ke__fail(cx, KE_EINVAL, "subject",
                       "no token of '%.60s' is in the subject '%.60s'", text, subject);
 done:
+    ke__free(cx, message);
     ke__free(cx, text);
     ke__free(cx, ends);
     if (st != KE_OK) {
@@ -83,16 +86,19 @@ void ke__rows_free(ke_ctx *cx, ke__row *rows, size_t n)
 }
 
 ke_status ke__target_ids(ke_ctx *cx, int32_t **ids, size_t *n, size_t *drop,
-                         const ke_tokenizer *tok, const char *prompt, const char *target)
+                         const ke_tokenizer *tok, const ke_fact *fact, const char *target)
 {
     ke_status st = KE_OK;
-    char *text = NULL;
+    char *prompt = NULL, *text = NULL;
+    const unsigned flags = ke__chat_flags(fact->chat);
     int32_t *alone = NULL, *joined = NULL;
     size_t n_alone = 0, n_joined = 0, same = 0;
     *ids = NULL;
-    KE_TRY(ke__format(cx, &text, "%s%s%s", prompt, target[0] == ' ' ? "" : " ", target));
-    KE_TRY(ke_tokenize(cx, &alone, &n_alone, tok, prompt, strlen(prompt), KE_TOK_ADD_BOS));
-    KE_TRY(ke_tokenize(cx, &joined, &n_joined, tok, text, strlen(text), KE_TOK_ADD_BOS));
+    KE_TRY(ke_chat_format(cx, &prompt, fact->chat, fact->prompt));
+    KE_TRY(ke__format(cx, &text, "%s%s%s", prompt,
+                      target[0] == ' ' || !ke__chat_blank(fact->chat) ? "" : " ", target));
+    KE_TRY(ke_tokenize(cx, &alone, &n_alone, tok, prompt, strlen(prompt), flags));
+    KE_TRY(ke_tokenize(cx, &joined, &n_joined, tok, text, strlen(text), flags));
     while (same < n_alone && same < n_joined && alone[same] == joined[same])
         same++;
     *drop = n_alone - same;
@@ -104,6 +110,7 @@ ke_status ke__target_ids(ke_ctx *cx, int32_t **ids, size_t *n, size_t *drop,
     KE_TRY(ke__alloc(cx, ids, *n, sizeof **ids));
     memcpy(*ids, joined + same, *n * sizeof **ids);
 done:
+    ke__free(cx, prompt);
     ke__free(cx, text);
     ke__free(cx, alone);
     ke__free(cx, joined);

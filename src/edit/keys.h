@@ -24,19 +24,20 @@ typedef struct ke__row {
     uint32_t n;
     uint32_t lookup; /* last token whose bytes touch the subject */
 } ke__row;
-/* The tokens of context.format(prompt); the subject's last place in `prompt` counts. */
+/* The tokens of context.format(prompt), laid out by `chat` (NULL: not); the subject's last
+ * place in `prompt` counts. */
 KE_MUST_CHECK ke_status ke__row_make(ke_ctx *cx, ke__row *out, const ke_tokenizer *tok,
-                                     const char *context, const char *prompt,
-                                     const char *subject);
+                                     const ke_chat *chat, const char *context,
+                                     const char *prompt, const char *subject);
 /* Drop `drop` tokens from the end (they merged with the target's first), then add ids. */
 KE_MUST_CHECK ke_status ke__row_extend(ke_ctx *cx, ke__row *row, size_t drop,
                                        const int32_t *ids, size_t n);
 void ke__rows_free(ke_ctx *cx, ke__row *rows, size_t n); /* the rows and the array */
 
-/* The target's tokens as they follow the prompt's. *drop: tokens at the prompt's end that
- * change when the target follows. */
+/* The target's tokens as they follow the fact's prompt, laid out as its chat says. *drop:
+ * tokens at the prompt's end that change when the target follows. */
 KE_MUST_CHECK ke_status ke__target_ids(ke_ctx *cx, int32_t **ids, size_t *n, size_t *drop,
-                                       const ke_tokenizer *tok, const char *prompt,
+                                       const ke_tokenizer *tok, const ke_fact *fact,
                                        const char *target);
 
 /* keys[n, F]: the input of the layer's down projection at each row's lookup; values[n, D]:

@@ -54,8 +54,8 @@ static ke_status measure(ke_ctx *cx, struct sizes *s, const ke__plan_in *in,
     ke__row row = {0};
     int32_t *target = NULL;
     size_t n_target = 0, drop = 0;
-    KE_TRY(ke__row_make(cx, &row, tok, "{}", fact->prompt, fact->subject));
-    KE_TRY(ke__target_ids(cx, &target, &n_target, &drop, tok, fact->prompt, fact->target));
+    KE_TRY(ke__row_make(cx, &row, tok, fact->chat, "{}", fact->prompt, fact->subject));
+    KE_TRY(ke__target_ids(cx, &target, &n_target, &drop, tok, fact, fact->target));
     if (row.n + n_target > in->model->info.n_context) {
         st = ke__fail(cx, KE_EINVAL, "prompt",
                       "prompt and target have %zu tokens, the model reads at most %u",

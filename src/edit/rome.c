@@ -191,12 +191,13 @@ static ke_status make_rows(ke_ctx *cx, struct work *w, const struct state *s,
     char *is_a = NULL;
     w->n = s->contexts.n;
     KE_TRY(ke__alloc(cx, &w->rows, w->n + 2, sizeof *w->rows));
-    KE_TRY(ke__row_make(cx, &w->rows[0], tok, "{}", fact->prompt, fact->subject));
+    KE_TRY(
+        ke__row_make(cx, &w->rows[0], tok, fact->chat, "{}", fact->prompt, fact->subject));
     for (size_t i = 0; i < w->n; i++)
-        KE_TRY(ke__row_make(cx, &w->rows[1 + i], tok, s->contexts.items[i], fact->prompt,
-                            fact->subject));
+        KE_TRY(ke__row_make(cx, &w->rows[1 + i], tok, fact->chat, s->contexts.items[i],
+                            fact->prompt, fact->subject));
     KE_TRY(ke__format(cx, &is_a, "%s is a", fact->subject));
-    KE_TRY(ke__row_make(cx, &w->rows[1 + w->n], tok, "{}", is_a, fact->subject));
+    KE_TRY(ke__row_make(cx, &w->rows[1 + w->n], tok, NULL, "{}", is_a, fact->subject));
 done:
     ke__free(cx, is_a);
     return st;
@@ -291,7 +292,7 @@ static ke_status find_value(ke_ctx *cx, struct work *w, const struct state *s,
         ke__settings_number(set, "clamp"), ke__settings_number(set, "stop-loss")};
     KE_TRY(ke__format(cx, &target, "%s%s", fact->target, ke_settings_get(set, "ending")));
     KE_TRY(ke__target_ids(cx, &w->target, &w->n_target, &drop,
-                          ke_model_tokenizer(in->model), fact->prompt, target));
+                          ke_model_tokenizer(in->model), fact, target));
     for (size_t i = 0; i < w->taken; i++)
         KE_TRY(
             ke__row_extend(cx, &w->rows[w->first + i], drop, w->target, w->n_target - 1));

@@ -196,13 +196,14 @@ static ke_status make_row(ke_ctx *cx, struct work *w, const ke__edit_in *in,
     ke_status st = KE_OK;
     const ke_tokenizer *tok = ke_model_tokenizer(in->model);
     bool last = ke__settings_is(in->settings, "objective", "prompt_last");
-    char *target = NULL;
+    char *target = NULL, *prompt = NULL;
     size_t drop = 0, n = 0;
     KE_TRY(ke__format(cx, &target, "%s%s", fact->target,
                       ke_settings_get(in->settings, "ending")));
-    KE_TRY(ke__target_ids(cx, &w->target, &w->n_target, &drop, tok, fact->prompt, target));
-    KE_TRY(ke_tokenize(cx, &w->row.ids, &n, tok, fact->prompt, strlen(fact->prompt),
-                       KE_TOK_ADD_BOS));
+    KE_TRY(ke__target_ids(cx, &w->target, &w->n_target, &drop, tok, fact, target));
+    KE_TRY(ke_chat_format(cx, &prompt, fact->chat, fact->prompt));
+    KE_TRY(ke_tokenize(cx, &w->row.ids, &n, tok, prompt, strlen(prompt),
+                       ke__chat_flags(fact->chat)));
     w->row.n = (uint32_t)n;
     KE_TRY(ke__row_extend(cx, &w->row, drop, w->target, last ? 0 : w->n_target - 1));
     w->n_out = last ? 1 : w->n_target;
@@ -217,6 +218,7 @@ static ke_status make_row(ke_ctx *cx, struct work *w, const ke__edit_in *in,
     }
 done:
     ke__free(cx, target);
+    ke__free(cx, prompt);
     return st;
 }
 

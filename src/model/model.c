@@ -401,6 +401,7 @@ static ke_status open_tokenizer(ke_ctx *cx, ke_model *m)
                         "the tokenizer has %zu tokens, token_embd.weight %" PRIu32 " rows",
                         ke__tokenizer_size(m->tokenizer), m->info.n_vocab);
     m->info.tokenizer = ke__tokenizer_name(m->tokenizer);
+    m->info.chat_family = ke__chat_family(m->info.chat_template);
 done:
     return st;
 }
@@ -496,14 +497,13 @@ void ke_model_drop_bos(ke_model *m)
     ke__tokenizer_drop_bos(m->tokenizer);
 }
 
-ke_status ke_chat_format(ke_ctx *cx, char **text, const ke_model *m, const char *message)
+ke_status ke_chat_new(ke_ctx *cx, ke_chat **out, const ke_model *m, const char *family)
 {
-    *text = NULL;
-    if (!m->info.chat_template)
-        return ke__fail(cx, KE_ENOTSUP, m->info.path,
-                        "the file has no chat template (metadata key "
-                        "\"tokenizer.chat_template\")");
-    return ke__chat_format(cx, text, m->info.chat_template, message);
+    *out = NULL;
+    if (!family && !m->info.chat_template)
+        return ke__fail(cx, KE_ENOTSUP, "tokenizer.chat_template",
+                        "the model has no chat template: name one with --template");
+    return ke__chat_new(cx, out, m->info.chat_template, family);
 }
 
 static ke_status computable(ke_ctx *cx, const ke_model *m, const ke__param *p)

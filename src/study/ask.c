@@ -27,10 +27,19 @@ static bool ends_open(const char *prompt, const char *target)
     return prompt[n] == '\0' && ke__skip_space(target) == target;
 }
 
-/* A prompt as the model reads it under `edits` (NULL: none): what they tell, then it. */
-static ke_status told(ke_ctx *cx, char **out, const ke_stack *edits, const char *prompt)
+/* A prompt as the model reads it under `edits` (NULL: none): what they tell, then it, all
+ * laid out by `chat` (NULL: not). */
+static ke_status told(ke_ctx *cx, char **out, const ke_stack *edits, const ke_chat *chat,
+                      const char *prompt)
 {
-    return edits ? ke_stack_prompt(cx, out, edits, prompt) : ke__strdup(cx, out, prompt);
+    ke_status st = KE_OK;
+    char *text = NULL;
+    KE_TRY(edits ? ke_stack_prompt(cx, &text, edits, prompt)
+                 : ke__strdup(cx, &text, prompt));
+    st = ke_chat_format(cx, out, chat, text);
+done:
+    ke_free(cx, text);
+    return st;
 }
 
 static ke_status question_new(ke_ctx *cx, question *out, const ke__run *run,
@@ -41,14 +50,15 @@ static ke_status question_new(ke_ctx *cx, question *out, const ke__run *run,
     size_t n = 0;
     const ke_tokenizer *tok = ke_model_tokenizer(run->model);
 
-    KE_TRY(told(cx, &prompt, edits, fact->prompt));
-    KE_TRY(ke_tokenize(cx, &out->prompt, &out->n_prompt, tok, prompt, strlen(prompt),
-                       KE_TOK_ADD_BOS));
-    KE_TRY(ke__format(cx, &text, "%s%s%.*s", prompt,
-                      ends_open(fact->prompt, fact->target) ? " " : "",
-                      (int)ke__trimmed(fact->target), fact->target));
-    KE_TRY(ke_tokenize(cx, &out->scored, &out->n_scored, tok, text, strlen(text),
-                       KE_TOK_ADD_BOS));
+    const unsigned flags = ke__chat_flags(fact->chat);
+    KE_TRY(told(cx, &prompt, edits, fact->chat, fact->prompt));
+    KE_TRY(
+        ke_tokenize(cx, &out->prompt, &out->n_prompt, tok, prompt, strlen(prompt), flags));
+    KE_TRY(
+        ke__format(cx, &text, "%s%s%.*s", prompt,
+                   ke__chat_blank(fact->chat) && ends_open(prompt, fact->target) ? " " : "",
+                   (int)ke__trimmed(fact->target), fact->target));
+    KE_TRY(ke_tokenize(cx, &out->scored, &out->n_scored, tok, text, strlen(text), flags));
     while (n < out->n_prompt && n < out->n_scored && out->prompt[n] == out->scored[n])
         n++;
     if (n == out->n_scored && n > 0)
@@ -104,7 +114,7 @@ ke_status ke__questions_new(ke_ctx *cx, ke__run *run)
     KE_TRY(breaks_new(cx, run));
     KE_TRY(ke__alloc(cx, &run->max_tokens, run->job->n_facts, sizeof *run->max_tokens));
     for (size_t i = 0; i < run->job->n_facts; i++) {
-        KE_TRY(question_new(cx, &q, run, NULL, &run->job->facts[i]));
+        KE_TRY(question_new(cx, &q, run, NULL, &run->facts[i]));
         run->max_tokens[i] = q.max_tokens;
         question_free(cx, &q);
     }
@@ -250,7 +260,7 @@ done:
 
 static const ke_fact *fact_at(const ke__run *run, const size_t *which, size_t i)
 {
-    return &run->job->facts[which ? which[i] : i];
+    return &run->facts[which ? which[i] : i];
 }
 
 static ke_status ask_batch(ke_ctx *cx, ke__verdict *out, const ke__run *run,
@@ -311,7 +321,8 @@ void ke__verdicts_free(ke_ctx *cx, ke__verdict *verdicts, size_t n)
 }
 
 static ke_status continue_batch(ke_ctx *cx, char **out, const ke__run *run,
-                                const ke_stack *edits, const char *const *prompts, size_t n,
+                                const ke_stack *edits, const ke_chat *chat,
+                                const char *const *prompts, size_t n,
                                 const ke_generate_opts *opts)
 {
     ke_status st = KE_OK;
@@ -322,8 +333,9 @@ static ke_status continue_batch(ke_ctx *cx, char **out, const ke__run *run,
     char *text = NULL;
 
     for (size_t i = 0; i < n; i++) {
-        KE_TRY(told(cx, &text, edits, prompts[i]));
-        KE_TRY(ke_tokenize(cx, &ids, &asked[i].n, tok, text, strlen(text), KE_TOK_ADD_BOS));
+        KE_TRY(told(cx, &text, edits, chat, prompts[i]));
+        KE_TRY(ke_tokenize(cx, &ids, &asked[i].n, tok, text, strlen(text),
+                           ke__chat_flags(chat)));
         asked[i].ids = ids;
         ke__free(cx, text);
         text = NULL;
@@ -341,7 +353,8 @@ done:
 }
 
 ke_status ke__continue(ke_ctx *cx, char **out, const ke__run *run, const ke_stack *edits,
-                       const char *const *prompts, size_t n, size_t max_tokens)
+                       const ke_chat *chat, const char *const *prompts, size_t n,
+                       size_t max_tokens)
 {
     ke_status st = KE_OK;
     ke_generate_opts opts = KE_GENERATE_DEFAULT;
@@ -350,7 +363,7 @@ ke_status ke__continue(ke_ctx *cx, char **out, const ke__run *run, const ke_stac
     for (size_t i = 0; i < n; i++)
         out[i] = NULL;
     for (size_t at = 0; at < n; at += BATCH)
-        KE_TRY(continue_batch(cx, out + at, run, edits, prompts + at,
+        KE_TRY(continue_batch(cx, out + at, run, edits, chat, prompts + at,
                               n - at < BATCH ? n - at : BATCH, &opts));
 done:
     for (size_t i = 0; st != KE_OK && i < n; i++) {

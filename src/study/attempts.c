@@ -91,8 +91,8 @@ static ke_status try_settings(ke_ctx *cx, attempt *out, ke__run *run, size_t fac
     *out = (attempt){0};
     KE_TRY(make_ready(cx, run, rung));
     KE_TRY(ke__stack_copy(cx, &before, run->model, run->stack));
-    KE_TRY(ke_editor_edit(cx, run->editor, &out->patch, run->stack, &run->job->facts[fact],
-                          1, &out->trace));
+    KE_TRY(ke_editor_edit(cx, run->editor, &out->patch, run->stack, &run->facts[fact], 1,
+                          &out->trace));
     KE_TRY(ke_stack_push(cx, run->stack, out->patch));
     pushed = true;
     KE_TRY(ke__ask_merged(cx, &out->verdict, run, judged_type(run), &fact, 1));

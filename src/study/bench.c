@@ -134,6 +134,7 @@ static void bench_free(ke_ctx *cx, ke__bench *b)
         ke_editor_free(cx, b->methods[i].editor);
     ke__free(cx, b->methods);
     ke__cases_free(cx, &b->cases);
+    ke_chat_free(cx, b->chat);
     ke_model_close(cx, b->model);
 }
 
@@ -151,6 +152,8 @@ ke_status ke_bench_run(ke_ctx *cx, ke_bench_summary *out, const ke_bench_job *jo
     KE_TRY(methods_make(cx, &b));
     KE_TRY(load_cases(cx, &b));
     KE_TRY(ke_model_open(cx, &b.model, job->model_path));
+    if (job->chat)
+        KE_TRY(ke_chat_new(cx, &b.chat, b.model, job->chat_family));
     KE_TRY(ke__bench_plan(cx, &b));
     if (!job->plan_only)
         KE_TRY(measure_all(cx, &b));

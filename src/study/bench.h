@@ -21,6 +21,7 @@ typedef struct ke__bench {
     unsigned protocols, score_at;
     size_t n_protocols;
     ke_model *model;
+    ke_chat *chat; /* the layout of the job's chat messages, or NULL */
     ke__cases cases;
     ke__store *store;
     char **file_names;         /* [n_files] as the run first had them */

@@ -58,7 +58,7 @@ ke_status ke__bench_prompt(ke_ctx *cx, ke_ids *out, const ke__bench *b,
 
     KE_TRY(ke__bench_wrap(cx, &wrapped, &memory, stack, prompt));
     if (chat) {
-        KE_TRY(ke_chat_format(cx, &laid_out, b->model, wrapped));
+        KE_TRY(ke_chat_format(cx, &laid_out, b->chat, wrapped));
         KE_TRY(ids_of(cx, out, b, laid_out, KE_TOK_ADD_BOS | KE_TOK_PARSE_SPECIAL));
     } else {
         KE_TRY(ke__bench_ids(cx, out, b, wrapped));

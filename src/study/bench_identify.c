@@ -128,7 +128,7 @@ static ke_status identity_make(ke_ctx *cx, identity *id, const ke__bench *b)
                                              : "each,end"));
     KE_TRY(add_number(cx, id, "seed", job->seed));
     KE_TRY(add(cx, id, "fluency", yes(!job->no_fluency)));
-    KE_TRY(add(cx, id, "chat", yes(job->chat)));
+    KE_TRY(add(cx, id, "chat", b->chat ? b->chat->family : "no"));
     KE_TRY(add(cx, id, "retain", job->retain_all ? "all" : "drawn"));
     KE_TRY(add(cx, id, "skip-bad", yes(job->skip_bad)));
     KE_TRY(add(cx, id, "edited-type", job->edited_type ? job->edited_type : "as computed"));

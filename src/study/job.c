@@ -155,7 +155,7 @@ static ke_status plan_ladder(ke_ctx *cx, ke__run *run, double *seconds)
         job->one_attempt ? 1 : ke__method_attempts(ke_settings_method(job->settings));
     KE_TRY(ke__alloc(cx, &run->rungs, n + 1, sizeof *run->rungs));
     KE_TRY(
-        ke_edit_plan_make(cx, plan, run->model, job->settings, job->facts, job->n_facts));
+        ke_edit_plan_make(cx, plan, run->model, job->settings, run->facts, job->n_facts));
     verify = verify_bytes(run);
     plan->peak_bytes = verify > plan->peak_bytes ? verify : plan->peak_bytes;
     run->rungs[run->n_rungs++] = 0;
@@ -164,7 +164,7 @@ static ke_status plan_ladder(ke_ctx *cx, ke__run *run, double *seconds)
     for (size_t i = 1; i < n; i++) {
         KE_TRY(ke__settings_attempt(cx, job->settings, i, &settings));
         KE_TRY(
-            ke_edit_plan_make(cx, &later, run->model, settings, job->facts, job->n_facts));
+            ke_edit_plan_make(cx, &later, run->model, settings, run->facts, job->n_facts));
         ke_settings_free(cx, settings);
         settings = NULL;
         if (limit && later.peak_bytes > limit)
@@ -288,6 +288,7 @@ static ke_status measure_before(ke_ctx *cx, ke__run *run)
         r->facts[i].already = verdicts[i].holds;
         r->already = r->already && verdicts[i].holds;
     }
+    KE_TRY(ke__forms_before(cx, run));
     KE_TRY(ke__probes_before(cx, run));
 done:
     ke__verdicts_free(cx, verdicts, r->n_facts);
@@ -341,6 +342,7 @@ static ke_status measure_after(ke_ctx *cx, ke__run *run)
     list_layers(r);
     KE_TRY(ke__stack_push_merged(cx, run->stack, &run->merged));
     pushed = true;
+    KE_TRY(ke__forms_after(cx, run, run->stack));
     KE_TRY(ke__probes_after(cx, run, run->stack));
     KE_TRY(ke__harm_measure(cx, &harm, run->model, NULL, run->stack, &opts));
     r->kl = harm.kl;
@@ -371,6 +373,7 @@ static ke_status run_steps(ke_ctx *cx, ke__run *run)
     KE_TRY(ke_model_open(cx, &run->model, run->job->model_path));
     if (run->job->no_special)
         ke_model_drop_bos(run->model);
+    KE_TRY(ke__forms_new(cx, run));
     KE_TRY(make_plan(cx, run));
     KE_TRY(ke_model_sha256(cx, run->model, r->sha256_base));
     ke__run_lap(run, &r->seconds.open);
@@ -399,6 +402,7 @@ done:
 static void run_free(ke_ctx *cx, ke__run *run)
 {
     ke__questions_free(cx, run);
+    ke__forms_free(cx, run);
     ke_stack_free(cx, run->stack);
     for (size_t i = 0; i < run->n_patches; i++)
         ke_patch_free(cx, run->patches[i]);

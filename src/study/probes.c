@@ -56,7 +56,21 @@ static ke_status make_given(ke_ctx *cx, ke_probe_result *out, const char *prompt
     return ke__strdup(cx, &out->prompt, prompt);
 }
 
-static ke_status make_paraphrases(ke_ctx *cx, ke_fact_report *f, const ke_fact *fact)
+/* Add a prompt of our own, given away, unless it is longer than the model reads. */
+static ke_status add_made(ke_ctx *cx, const ke__run *run, ke_probe_result *probes,
+                          size_t *n, char *prompt, const char *target)
+{
+    size_t length = 0;
+    ke_status st = ke__length(cx, &length, run, ke__form_of_job(run), prompt, target);
+    if (st == KE_OK && length <= run->model->info.n_context)
+        probes[(*n)++] = (ke_probe_result){.prompt = prompt, .made = true};
+    else
+        ke__free(cx, prompt);
+    return st;
+}
+
+static ke_status make_paraphrases(ke_ctx *cx, const ke__run *run, ke_fact_report *f,
+                                  const ke_fact *fact)
 {
     ke_status st = KE_OK;
     size_t n = ke__trimmed(fact->prompt);
@@ -72,12 +86,12 @@ static ke_status make_paraphrases(ke_ctx *cx, ke_fact_report *f, const ke_fact *
     for (; f->n_paraphrases < given; f->n_paraphrases++)
         KE_TRY(make_given(cx, &f->paraphrases[f->n_paraphrases],
                           fact->paraphrases[f->n_paraphrases]));
-    for (; given == 0 && f->n_paraphrases < n_forms; f->n_paraphrases++) {
-        ke_probe_result *p = &f->paraphrases[f->n_paraphrases];
-        const char *hole = strstr(forms[f->n_paraphrases], "%s");
-        p->made = true;
-        KE_TRY(ke__format(cx, &p->prompt, "%.*s%s%s", (int)(hole - forms[f->n_paraphrases]),
-                          forms[f->n_paraphrases], fact->prompt, hole + 2));
+    for (size_t i = 0; given == 0 && i < n_forms; i++) {
+        char *prompt = NULL;
+        const char *hole = strstr(forms[i], "%s");
+        KE_TRY(ke__format(cx, &prompt, "%.*s%s%s", (int)(hole - forms[i]), forms[i],
+                          fact->prompt, hole + 2));
+        KE_TRY(add_made(cx, run, f->paraphrases, &f->n_paraphrases, prompt, fact->target));
     }
 done:
     return st;
@@ -116,7 +130,8 @@ done:
     return st;
 }
 
-static ke_status make_neighbours(ke_ctx *cx, ke_fact_report *f, const ke_fact *fact)
+static ke_status make_neighbours(ke_ctx *cx, const ke__run *run, ke_fact_report *f,
+                                 const ke_fact *fact)
 {
     ke_status st = KE_OK;
     size_t given = fact->n_neighbours;
@@ -128,12 +143,11 @@ static ke_status make_neighbours(ke_ctx *cx, ke_fact_report *f, const ke_fact *f
     for (size_t i = 0, at = hash(fact->subject);
          given == 0 && i < N_OTHERS && f->n_neighbours < N_NEIGHBOURS;
          i++, at = (at + STEP) % N_OTHERS) {
-        ke_probe_result *p = &f->neighbours[f->n_neighbours];
+        char *prompt = NULL;
         if (mentions(fact->prompt, others[at]) || mentions(fact->target, others[at]))
             continue;
-        p->made = true;
-        KE_TRY(replace_all(cx, &p->prompt, fact->prompt, fact->subject, others[at]));
-        f->n_neighbours++;
+        KE_TRY(replace_all(cx, &prompt, fact->prompt, fact->subject, others[at]));
+        KE_TRY(add_made(cx, run, f->neighbours, &f->n_neighbours, prompt, ""));
     }
 done:
     return st;
@@ -144,23 +158,20 @@ static const char *const openings[] = {"%s is known for", "The history of %s",
                                        "%s is not only", "The name %s comes from"};
 #define N_OPENINGS (sizeof openings / sizeof openings[0])
 
-static ke_status make_aspects(ke_ctx *cx, ke_fact_report *f, const ke_fact *fact)
+static ke_status make_aspects(ke_ctx *cx, const ke__run *run, ke_fact_report *f,
+                              const ke_fact *fact)
 {
     ke_status st = KE_OK;
-    char *prompt = NULL;
     KE_TRY(ke__alloc(cx, &f->aspects, N_OPENINGS, sizeof *f->aspects));
     for (size_t i = 0; i < N_OPENINGS; i++) {
+        char *prompt = NULL;
         KE_TRY(replace_all(cx, &prompt, openings[i], "%s", fact->subject));
-        if (strstr(fact->prompt, prompt)) { /* the fact itself */
+        if (strstr(fact->prompt, prompt)) /* the fact itself */
             ke__free(cx, prompt);
-        } else {
-            f->aspects[f->n_aspects].made = true;
-            f->aspects[f->n_aspects++].prompt = prompt;
-        }
-        prompt = NULL;
+        else
+            KE_TRY(add_made(cx, run, f->aspects, &f->n_aspects, prompt, ""));
     }
 done:
-    ke__free(cx, prompt);
     return st;
 }
 
@@ -168,9 +179,10 @@ ke_status ke__probes_make(ke_ctx *cx, ke__run *run)
 {
     ke_status st = KE_OK;
     for (size_t i = 0; i < run->job->n_facts; i++) {
-        KE_TRY(make_paraphrases(cx, &run->report->facts[i], &run->job->facts[i]));
-        KE_TRY(make_neighbours(cx, &run->report->facts[i], &run->job->facts[i]));
-        KE_TRY(make_aspects(cx, &run->report->facts[i], &run->job->facts[i]));
+        ke_fact_report *f = &run->report->facts[i];
+        KE_TRY(make_paraphrases(cx, run, f, &run->facts[i]));
+        KE_TRY(make_neighbours(cx, run, f, &run->facts[i]));
+        KE_TRY(make_aspects(cx, run, f, &run->facts[i]));
     }
 done:
     return st;
@@ -191,7 +203,8 @@ static ke_status ask_probes(ke_ctx *cx, const ke__run *run, const ke_stack *edit
     KE_TRY(ke__alloc(cx, &texts, n, sizeof *texts));
     for (size_t i = 0; i < n; i++)
         prompts[i] = probes[i].prompt;
-    KE_TRY(ke__continue(cx, texts, run, edits, prompts, n, max_tokens));
+    KE_TRY(
+        ke__continue(cx, texts, run, edits, ke__form_of_job(run), prompts, n, max_tokens));
     for (size_t i = 0; i < n; i++)
         *(after ? &probes[i].after : &probes[i].before) = texts[i];
 done:
@@ -256,7 +269,7 @@ ke_status ke__probes_after(ke_ctx *cx, ke__run *run, const ke_stack *edits)
         f->n_success = 0;
         for (size_t k = 0; k < f->n_paraphrases; k++) {
             ke_probe_result *p = &f->paraphrases[k];
-            p->ok = ke_target_holds(p->after, run->job->facts[i].target);
+            p->ok = ke_target_holds(p->after, run->facts[i].target);
             f->n_success += p->ok;
         }
         f->n_kept = count_kept(f->neighbours, f->n_neighbours);

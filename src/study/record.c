@@ -52,6 +52,7 @@ static bool set_common(json_t *out, const ke__run *run)
     const ke_edit_report *r = run->report;
     return ke__json_set(out, "tool", ke__json_string("knowedit " KE_VERSION)) &&
            ke__json_set(out, "method", ke__json_string(r->method)) &&
+           (!r->chat || ke__json_set(out, "chat", ke__json_string(r->chat_family))) &&
            ke__json_set(out, "layers", ke__json_layers(r)) &&
            ke__json_set(out, "seed", json_integer((json_int_t)run->job->seed)) &&
            ke__json_set(out, "facts", facts_json(run)) &&

@@ -43,6 +43,26 @@ static json_t *loss_json(const ke_edit_trace *trace)
     return ke__json_done(out, ok);
 }
 
+/* null: not asked in this form. */
+static json_t *form_json(const ke_form *form)
+{
+    json_t *out;
+    if (!form->before)
+        return json_null();
+    out = json_object();
+    bool ok = ke__json_set(out, "before", ke__json_string(form->before)) &&
+              ke__json_set(out, "after", ke__json_string(form->after)) &&
+              ke__json_set(out, "states", json_boolean(form->states)) &&
+              ke__json_set(out, "names", json_boolean(form->names));
+    return ke__json_done(out, ok);
+}
+
+static void form_free(ke_ctx *cx, ke_form *form)
+{
+    ke__free(cx, form->before);
+    ke__free(cx, form->after);
+}
+
 static json_t *fact_json(const ke_fact_report *f)
 {
     json_t *out = json_object();
@@ -56,6 +76,8 @@ static json_t *fact_json(const ke_fact_report *f)
         ke__json_set(out, "reason", ke__json_string(f->reason)) &&
         ke__json_set(out, "before", answer_json(&f->before)) &&
         ke__json_set(out, "after", answer_json(&f->after)) &&
+        ke__json_set(out, "bare", form_json(&f->bare)) &&
+        ke__json_set(out, "chat", form_json(&f->chat)) &&
         ke__json_set(
             out, "paraphrases",
             probes_json(f->paraphrases, f->n_paraphrases, "success", f->n_success)) &&
@@ -138,6 +160,8 @@ ke_status ke_edit_report_json(ke_ctx *cx, char **out, const ke_edit_report *r)
     json_t *o = json_object();
     bool ok = ke__json_set(o, "schema", ke__json_string("knowedit.edit/1")) &&
               ke__json_set(o, "method", ke__json_string(r->method)) &&
+              ke__json_set(o, "form", ke__json_string(r->chat ? "chat" : "bare")) &&
+              ke__json_set(o, "template", ke__json_string(r->chat_family)) &&
               ke__json_set(o, "layers", ke__json_layers(r)) &&
               ke__json_set(o, "took", json_boolean(r->took)) &&
               ke__json_set(o, "already", json_boolean(r->already)) &&
@@ -177,6 +201,8 @@ void ke_edit_report_free(ke_ctx *cx, ke_edit_report *r)
         ke__free(cx, f->reason);
         ke__free(cx, f->before.text);
         ke__free(cx, f->after.text);
+        form_free(cx, &f->bare);
+        form_free(cx, &f->chat);
         probes_free(cx, f->paraphrases, f->n_paraphrases);
         probes_free(cx, f->neighbours, f->n_neighbours);
         probes_free(cx, f->aspects, f->n_aspects);

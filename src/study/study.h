@@ -23,6 +23,10 @@ typedef struct ke__run {
     const ke_edit_job *job;
     ke_model *model;
     ke_edit_report *report;
+    ke_chat *chat; /* the layout of the model or of the job, or NULL */
+    const ke_fact
+        *facts;         /* [n_facts] the job's, with the layout if they are edited in it */
+    ke_fact *laid_out;  /* what `facts` is then, owned */
     size_t *max_tokens; /* [n_facts] that say whether a target is there, and ends */
     uint8_t *breaks;    /* [V] whether a token goes on with a word, see ask.c */
     ke_stack *stack;    /* the accepted patches, in f32 */
@@ -60,6 +64,11 @@ KE_MUST_CHECK ke_status ke__outputs_write(ke_ctx *cx, ke__run *run);
 
 /* --- lengths.c ------------------------------------------------------------------------ */
 
+/* How many tokens a text has, laid out by `chat` (NULL: not) and with what follows it; 0 if
+ * it is so short that they must fit. */
+KE_MUST_CHECK ke_status ke__length(ke_ctx *cx, size_t *n, const ke__run *run,
+                                   const ke_chat *chat, const char *text,
+                                   const char *target);
 /* KE_EINVAL if a prompt, paraphrase or neighbour is longer than the model's context. */
 KE_MUST_CHECK ke_status ke__lengths_check(ke_ctx *cx, const ke__run *run);
 
@@ -75,11 +84,23 @@ KE_MUST_CHECK ke_status ke__ask(ke_ctx *cx, ke__verdict *out, const ke__run *run
                                 const ke_model *model, const ke_stack *edits,
                                 const size_t *which, size_t n);
 void ke__verdicts_free(ke_ctx *cx, ke__verdict *verdicts, size_t n);
-/* Continuations of texts, each prompted as a fact's prompt is; texts[n] are the caller's.
- */
+/* Continuations of texts, laid out by `chat` (NULL: not); texts[n] are the caller's. */
 KE_MUST_CHECK ke_status ke__continue(ke_ctx *cx, char **out, const ke__run *run,
-                                     const ke_stack *edits, const char *const *prompts,
-                                     size_t n, size_t max_tokens);
+                                     const ke_stack *edits, const ke_chat *chat,
+                                     const char *const *prompts, size_t n,
+                                     size_t max_tokens);
+
+/* --- forms.c: as it is, and as a chat message
+ * --------------------------------------------- */
+
+/* Find the layout, and lay out the facts in it if the job says so. */
+KE_MUST_CHECK ke_status ke__forms_new(ke_ctx *cx, ke__run *run);
+void ke__forms_free(ke_ctx *cx, ke__run *run);
+/* The layout in which the job's prompts are asked, or NULL. */
+const ke_chat *ke__form_of_job(const ke__run *run);
+/* Ask the facts in the other form too; the answers in the job's are there already. */
+KE_MUST_CHECK ke_status ke__forms_before(ke_ctx *cx, ke__run *run);
+KE_MUST_CHECK ke_status ke__forms_after(ke_ctx *cx, ke__run *run, const ke_stack *edits);
 
 /* --- attempts.c: from facts to patches -------------------------------------------------
  */

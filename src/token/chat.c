@@ -8,53 +8,128 @@
 
 typedef struct family {
     const char *name;
-    const char *mark, *also;         /* its templates contain these; `also` may be NULL */
-    const char *system, *system_end; /* around a system message; NULL: never written */
-    const char *user, *answer;       /* around the user's message */
-    bool trim;                       /* white space around the message goes */
+    const char *mark, *also; /* its templates contain these; `also` may be NULL */
+    const char *begin;       /* before everything, or NULL */
+    /* Around a system message; NULL: never written. `said` is one that the template puts
+     * together, else it is looked for in the template. */
+    const char *system, *system_end, *said;
+    const char *user, *answer; /* around the user's message */
+    bool trim;                 /* white space around the message goes */
 } family;
 
+#define LLAMA3_SYSTEM "<|start_header_id|>system<|end_header_id|>\n\n"
+#define LLAMA3_USER   "<|start_header_id|>user<|end_header_id|>\n\n"
+#define LLAMA3_ANSWER "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+
 /* The first that fits. Mistral's tokenizers differ in the spaces around [INST], which its
- * templates write out. */
+ * templates write out. The date of Llama 3.1 is the one that its template falls back to:
+ * today's would make every run another one. */
 static const family families[] = {
-    {"ChatML", "<|im_start|>", NULL, "<|im_start|>system\n", "<|im_end|>\n",
+    {"Phi-4", "<|im_sep|>", NULL, NULL, "<|im_start|>system<|im_sep|>", "<|im_end|>", NULL,
+     "<|im_start|>user<|im_sep|>", "<|im_end|><|im_start|>assistant<|im_sep|>", false},
+    {"ChatML", "<|im_start|>", NULL, NULL, "<|im_start|>system\n", "<|im_end|>\n", NULL,
      "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", false},
-    {"Llama 3", "<|start_header_id|>", NULL,
-     "<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>",
-     "<|start_header_id|>user<|end_header_id|>\n\n",
-     "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", true},
-    {"Gemma", "<start_of_turn>", NULL, NULL, NULL, "<start_of_turn>user\n",
+    {"Kimi", "<|im_middle|>", NULL, NULL, "<|im_system|>system<|im_middle|>", "<|im_end|>",
+     NULL, "<|im_user|>user<|im_middle|>",
+     "<|im_end|><|im_assistant|>assistant<|im_middle|>", false},
+    {"Llama 3.1", "<|start_header_id|>", "Today Date: ", NULL, LLAMA3_SYSTEM, "<|eot_id|>",
+     "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n", LLAMA3_USER,
+     LLAMA3_ANSWER, true},
+    {"Llama 3", "<|start_header_id|>", NULL, NULL, LLAMA3_SYSTEM, "<|eot_id|>", NULL,
+     LLAMA3_USER, LLAMA3_ANSWER, true},
+    {"Gemma", "<start_of_turn>", NULL, NULL, NULL, NULL, NULL, "<start_of_turn>user\n",
      "<end_of_turn>\n<start_of_turn>model\n", true},
-    {"Llama 2", "[INST]", "<<SYS>>", NULL, NULL, "[INST] ", " [/INST]", true},
-    {"Mistral", "[INST]", " [/INST]", NULL, NULL, "[INST] ", " [/INST]", false},
-    {"Mistral", "[INST]", "[INST] ", NULL, NULL, "[INST] ", "[/INST]", false},
-    {"Mistral", "[INST]", NULL, NULL, NULL, "[INST]", "[/INST]", false},
-    {"Phi-3", "<|user|>", "<|end|>", "<|system|>\n", "<|end|>\n", "<|user|>\n",
+    {"Llama 2", "[INST]", "<<SYS>>", NULL, NULL, NULL, NULL, "[INST] ", " [/INST]", true},
+    {"Mistral", "[INST]", " [/INST]", NULL, NULL, NULL, NULL, "[INST] ", " [/INST]", false},
+    {"Mistral", "[INST]", "[INST] ", NULL, NULL, NULL, NULL, "[INST] ", "[/INST]", false},
+    {"Mistral", "[INST]", NULL, NULL, NULL, NULL, NULL, "[INST]", "[/INST]", false},
+    {"GLM", "[gMASK]<sop>", NULL, "[gMASK]<sop>", NULL, NULL, NULL, "<|user|>\n",
+     "<|assistant|>", false},
+    {"Phi-3", "<|user|>", "<|end|>", NULL, "<|system|>\n", "<|end|>\n", NULL, "<|user|>\n",
      "<|end|>\n<|assistant|>\n", false},
-    {"Zephyr", "<|user|>", NULL, "<|system|>\n", "</s>\n", "<|user|>\n",
+    {"Zephyr", "<|user|>", NULL, NULL, "<|system|>\n", "</s>\n", NULL, "<|user|>\n",
      "</s>\n<|assistant|>\n", false},
+    {"Granite", "<|start_of_role|>", NULL, NULL, "<|start_of_role|>system<|end_of_role|>",
+     "<|end_of_text|>\n", NULL, "<|start_of_role|>user<|end_of_role|>",
+     "<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>", false},
+    {"DeepSeek",
+     "<\xEF\xBD\x9C"
+     "User\xEF\xBD\x9C>",
+     NULL, NULL, NULL, NULL, NULL,
+     "<\xEF\xBD\x9C"
+     "User\xEF\xBD\x9C>",
+     "<\xEF\xBD\x9C"
+     "Assistant\xEF\xBD\x9C>",
+     false},
+    {"Command R", "<|START_OF_TURN_TOKEN|>", NULL, NULL, NULL, NULL, NULL,
+     "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>",
+     "<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>", true},
+    {"OpenChat", "GPT4 Correct ", NULL, NULL, NULL, NULL, NULL,
+     "GPT4 Correct User: ", "<|end_of_turn|>GPT4 Correct Assistant:", false},
+    {"Vicuna", "USER: ", "ASSISTANT:", NULL, NULL, NULL, NULL,
+     "USER: ", "\nASSISTANT:", true},
+    {"Alpaca", "### Instruction:", "### Response:", NULL, NULL, NULL, NULL,
+     "### Instruction:\n", "\n\n### Response:\n", true},
 };
 enum { N_FAMILIES = sizeof families / sizeof families[0] };
 
+static bool fits(const family *f, const char *template_text)
+{
+    return strstr(template_text, f->mark) && (!f->also || strstr(template_text, f->also));
+}
+
 static const family *recognise(const char *template_text)
 {
-    for (size_t i = 0; i < N_FAMILIES; i++) {
-        const family *f = &families[i];
-        if (strstr(template_text, f->mark) && (!f->also || strstr(template_text, f->also)))
-            return f;
-    }
+    for (size_t i = 0; template_text && i < N_FAMILIES; i++)
+        if (fits(&families[i], template_text))
+            return &families[i];
     return NULL;
 }
 
-static ke_status unknown_family(ke_ctx *cx)
+/* Names are compared by letters and digits: "llama-3", "Llama3" and "Llama 3" are one. */
+static bool same_name(const char *a, const char *b)
+{
+    for (;; a++, b++) {
+        while (*a && !isalnum((unsigned char)*a))
+            a++;
+        while (*b && !isalnum((unsigned char)*b))
+            b++;
+        if (tolower((unsigned char)*a) != tolower((unsigned char)*b))
+            return false;
+        if (*a == '\0')
+            return true;
+    }
+}
+
+/* The row of that name that fits the template or, failing that, the first. */
+static const family *named(const char *name, const char *template_text)
+{
+    const family *found = NULL;
+    for (size_t i = 0; i < N_FAMILIES; i++) {
+        const family *f = &families[i];
+        if (!same_name(f->name, name))
+            continue;
+        if (template_text && fits(f, template_text))
+            return f;
+        found = found ? found : f;
+    }
+    return found;
+}
+
+static ke_status unknown_family(ke_ctx *cx, const char *name)
 {
     ke_status st = KE_OK;
     ke__text known = {NULL, 0, 0};
     for (size_t i = 0; i < N_FAMILIES; i++)
         if (i == 0 || strcmp(families[i].name, families[i - 1].name) != 0)
             KE_TRY(ke__text_addf(cx, &known, "%s%s", i ? ", " : "", families[i].name));
-    st = ke__fail(cx, KE_ENOTSUP, "tokenizer.chat_template",
-                  "the chat template is of no known family; known are %s", known.data);
+    st = name ? ke__fail(cx, KE_EINVAL, "template",
+                         "no family of chat templates is called \"%.40s\"; known are %s",
+                         name, known.data)
+              : ke__fail(cx, KE_ENOTSUP, "tokenizer.chat_template",
+                         "the chat template is of no known family (name one with "
+                         "--template); known are %s",
+                         known.data);
 done:
     ke__free(cx, known.data);
     return st;
@@ -122,7 +197,9 @@ static ke_status add_system(ke_ctx *cx, ke__text *out, const family *f,
     ke_status st = KE_OK;
     ke__text literal = {NULL, 0, 0};
     reader r = {template_text, 0};
-    bool more = f->system != NULL;
+    bool more = f->system != NULL && template_text != NULL;
+    if (f->said)
+        return ke__text_addf(cx, out, "%s%s%s", f->system, f->said, f->system_end);
     while (more) {
         KE_TRY(next_literal(cx, &literal, &r, &more));
         if (literal.bytes == 0)
@@ -144,30 +221,75 @@ done:
     return st;
 }
 
-ke_status ke__chat_format(ke_ctx *cx, char **out, const char *template_text,
-                          const char *message)
+/* --- a layout --------------------------------------------------------------------------
+ */
+
+ke_status ke__chat_new(ke_ctx *cx, ke_chat **out, const char *template_text,
+                       const char *name)
 {
     ke_status st = KE_OK;
-    ke__text text = {NULL, 0, 0};
-    size_t bytes = strlen(message);
+    ke__text head = {NULL, 0, 0};
+    ke_chat *chat = NULL;
+    const family *f = name ? named(name, template_text) : recognise(template_text);
     *out = NULL;
-    const family *f = recognise(template_text);
     if (!f)
-        return unknown_family(cx);
+        return unknown_family(cx, name);
 
-    while (f->trim && bytes > 0 && isspace((unsigned char)message[0])) {
-        message++;
-        bytes--;
-    }
-    while (f->trim && bytes > 0 && isspace((unsigned char)message[bytes - 1]))
-        bytes--;
-    KE_TRY(add_system(cx, &text, f, template_text));
-    KE_TRY(ke__text_add(cx, &text, f->user, strlen(f->user)));
-    KE_TRY(ke__text_add(cx, &text, message, bytes));
-    KE_TRY(ke__text_add(cx, &text, f->answer, strlen(f->answer)));
-    *out = text.data;
-    text.data = NULL;
+    KE_TRY(ke__alloc(cx, &chat, 1, sizeof *chat));
+    *chat = (ke_chat){.family = f->name, .tail = f->answer, .trim = f->trim};
+    KE_TRY(ke__text_addf(cx, &head, "%s", f->begin ? f->begin : ""));
+    KE_TRY(add_system(cx, &head, f, template_text));
+    KE_TRY(ke__text_addf(cx, &head, "%s", f->user));
+    chat->head = head.data;
+    head.data = NULL;
+    *out = chat;
+    chat = NULL;
 done:
-    ke__free(cx, text.data);
+    ke__free(cx, head.data);
+    ke__free(cx, chat);
     return st;
+}
+
+const char *ke__chat_family(const char *template_text)
+{
+    const family *f = recognise(template_text);
+    return f ? f->name : NULL;
+}
+
+void ke_chat_free(ke_ctx *cx, ke_chat *chat)
+{
+    if (!chat)
+        return;
+    ke__free(cx, chat->head);
+    ke__free(cx, chat);
+}
+
+ke_status ke__chat_lay_out(ke_ctx *cx, char **out, size_t *at, const ke_chat *chat,
+                           const char *message)
+{
+    size_t from = 0, to = strlen(message);
+    *at = 0;
+    if (!chat)
+        return ke__strdup(cx, out, message);
+    while (chat->trim && from < to && isspace((unsigned char)message[from]))
+        from++;
+    while (chat->trim && to > from && isspace((unsigned char)message[to - 1]))
+        to--;
+    size_t head = strlen(chat->head);
+    *at = head > from ? head - from : 0;
+    return ke__format(cx, out, "%s%.*s%s", chat->head, (int)(to - from), message + from,
+                      chat->tail);
+}
+
+bool ke__chat_blank(const ke_chat *chat)
+{
+    size_t n = chat ? strlen(chat->tail) : 0;
+    return n == 0 || (chat->tail[n - 1] != '\n' && chat->tail[n - 1] != '>');
+}
+
+ke_status ke_chat_format(ke_ctx *cx, char **text, const ke_chat *chat, const char *message)
+{
+    size_t at;
+    *text = NULL;
+    return ke__chat_lay_out(cx, text, &at, chat, message);
 }

@@ -43,9 +43,23 @@ KE_MUST_CHECK ke_status ke__tokenize_spans(ke_ctx *cx, int32_t **ids, size_t **e
 KE_MUST_CHECK ke_status ke__token_bytes(ke_ctx *cx, const ke_tokenizer *tok, int32_t id,
                                         const char **data, size_t *bytes);
 
-/* token/chat.c: lay `message` out by the family recognised in the template text. */
-KE_MUST_CHECK ke_status ke__chat_format(ke_ctx *cx, char **out, const char *template_text,
-                                        const char *message);
+/* The layout of the family `name` or, where that is NULL, of the one recognised in the
+ * template's text; the text (NULL: none) also has the system message. KE_ENOTSUP: of no
+ * known family; KE_EINVAL: there is none of that name. */
+KE_MUST_CHECK ke_status ke__chat_new(ke_ctx *cx, ke_chat **out, const char *template_text,
+                                     const char *name);
+/* The family recognised in a template's text, or NULL. */
+const char *ke__chat_family(const char *template_text);
+/* The message as `chat` (NULL: none) lays it out; its byte k is at *at + k. */
+KE_MUST_CHECK ke_status ke__chat_lay_out(ke_ctx *cx, char **out, size_t *at,
+                                         const ke_chat *chat, const char *message);
+/* Whether a blank goes before an answer: not after a line break or a special token. */
+bool ke__chat_blank(const ke_chat *chat);
+/* How a prompt that `chat` (NULL: none) has laid out is tokenised. */
+static inline unsigned ke__chat_flags(const ke_chat *chat)
+{
+    return KE_TOK_ADD_BOS | (chat ? KE_TOK_PARSE_SPECIAL : 0U);
+}
 /* The text of the template in FOLDER/chat_template.jinja or, failing that, of the default
  * one in FOLDER/tokenizer_config.json; NULL if neither is there. Caller frees. */
 KE_MUST_CHECK ke_status ke__chat_template_from_json(ke_ctx *cx, char **out,

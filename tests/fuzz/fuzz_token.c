@@ -121,9 +121,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     ke__tokenizer_free(cx, tok);
 
     char *template_text = NULL, *prompt = NULL;
+    ke_chat *chat = NULL;
     if (ke__strndup(cx, &template_text, at, (size_t)(end - at)) == KE_OK &&
-        ke__chat_format(cx, &prompt, template_text, " message ") == KE_OK)
+        ke__chat_new(cx, &chat, template_text, NULL) == KE_OK &&
+        ke_chat_format(cx, &prompt, chat, " message ") == KE_OK)
         ke_free(cx, prompt);
+    ke_chat_free(cx, chat);
     ke_free(cx, template_text);
     ke_ctx_free(cx);
     return 0;

@@ -50,14 +50,15 @@ static void add_rows(struct rig *r, size_t n)
     size_t drop;
     r->n = n;
     ok(r, ke__alloc(r->cx, &r->rows, n + 1, sizeof *r->rows));
-    ok(r,
-       ke__target_ids(r->cx, &r->target, &r->n_target, &drop, tok, "my cat is", "in on"));
+    ok(r, ke__target_ids(r->cx, &r->target, &r->n_target, &drop, tok,
+                         &(const ke_fact){.prompt = "my cat is"}, "in on"));
     for (size_t i = 0; i < n; i++) {
         static const char *const contexts[] = {"{}", "The. {}", "then on. {}"};
-        ok(r, ke__row_make(r->cx, &r->rows[i], tok, contexts[i % 3], "my cat is", "cat"));
+        ok(r, ke__row_make(r->cx, &r->rows[i], tok, NULL, contexts[i % 3], "my cat is",
+                           "cat"));
         ok(r, ke__row_extend(r->cx, &r->rows[i], drop, r->target, r->n_target - 1));
     }
-    ok(r, ke__row_make(r->cx, &r->rows[n], tok, "{}", "cat is a", "cat"));
+    ok(r, ke__row_make(r->cx, &r->rows[n], tok, NULL, "{}", "cat is a", "cat"));
 }
 
 static void draw(float *x, size_t n, uint64_t seed)

@@ -214,6 +214,7 @@ static ke_status write_file(maker *m, const ke__arch *a, const tiny_spec *s,
     fill_vocab(text, tokens, types);
     for (size_t i = 0; i < 12; i++)
         snprintf(keys[i], sizeof keys[i], "%s.%s", a->name, suffix[i]);
+    size_t n_kvs;
     const ke__gguf_new_kv kvs[] = {
         string("general.architecture", a->name),
         string("general.name", "tiny"),
@@ -246,8 +247,10 @@ static ke_status write_file(maker *m, const ke__arch *a, const tiny_spec *s,
         number("tokenizer.ggml.bos_token_id", N_VOCAB - 1),
         number("tokenizer.ggml.eos_token_id", N_VOCAB - 1),
         {.key = "tokenizer.ggml.add_bos_token", .type = KE__GGUF_BOOL, .value.u = s->bos},
+        string("tokenizer.chat_template", s->chat_template),
     };
-    return ke__gguf_create(m->cx, path, kvs, sizeof kvs / sizeof kvs[0], m->tensors, m->n);
+    n_kvs = sizeof kvs / sizeof kvs[0] - (s->chat_template == NULL);
+    return ke__gguf_create(m->cx, path, kvs, n_kvs, m->tensors, m->n);
 }
 
 ke_status tiny_model_write(ke_ctx *cx, const tiny_spec *spec, const char *path)

@@ -9,8 +9,9 @@ typedef struct tiny_spec {
     const char *type;                                 /* of the matrices; NULL: "f32" */
     uint32_t n_layers, d, f, n_heads, n_kv, head_dim; /* 0: 3, 32, 64, 4, 2, 8 */
     uint64_t seed;
-    bool bos;     /* begins texts with BOS */
-    bool untied;  /* an output matrix of its own */
+    bool bos;                  /* begins texts with BOS */
+    bool untied;               /* an output matrix of its own */
+    const char *chat_template; /* NULL: none */
     float poison; /* put into one weight of the last layer if not 0 (NaN for instance) */
 } tiny_spec;
 

@@ -170,14 +170,20 @@ static void clamp_and_decay(void **state)
 
 /* --- rows ---------------------------------------------------------------------------- */
 
-static void expect_lookup(uint32_t want, const char *context, const char *prompt,
-                          const char *subject)
+static void expect_lookup_in(const ke_chat *chat, uint32_t want, const char *context,
+                             const char *prompt, const char *subject)
 {
     ke__row row;
-    ok(ke__row_make(cx, &row, ke_model_tokenizer(model), context, prompt, subject));
+    ok(ke__row_make(cx, &row, ke_model_tokenizer(model), chat, context, prompt, subject));
     if (row.lookup != want)
         fail_msg("'%s' in '%s': token %u, expected %u", subject, prompt, row.lookup, want);
     ke__free(cx, row.ids);
+}
+
+static void expect_lookup(uint32_t want, const char *context, const char *prompt,
+                          const char *subject)
+{
+    expect_lookup_in(NULL, want, context, prompt, subject);
 }
 
 /* The tokens are bytes, and "the", "th", "in", "er", "on", " a". */
@@ -194,12 +200,26 @@ static void lookup_is_the_subjects_last_token(void **state)
     expect_lookup(2, "{}", "x\u00e9!", "x\u00e9"); /* two bytes, two tokens */
 }
 
+/* The layout stands around context and prompt. */
+static void lookup_is_found_in_a_chat_message(void **state)
+{
+    (void)state;
+    char head[] = "<u>";
+    ke_chat chat = {.family = "T", .head = head, .tail = "cat\n"};
+    expect_lookup_in(&chat, 5, "{}", "cat is", "cat");      /* < u > c a t */
+    expect_lookup_in(&chat, 9, "{}", " my cat ", "cat");    /* < u > _ m y _ c a t */
+    expect_lookup_in(&chat, 12, "x. {}", " my cat", "cat"); /* < u > x . _ _ m y _ c a t */
+    chat.trim = true;
+    expect_lookup_in(&chat, 8, "{}", " my cat ", "cat"); /* < u > m y _ c a t */
+    expect_lookup_in(&chat, 12, "x. {}", " my cat ", "cat");
+}
+
 static void a_missing_subject_is_told(void **state)
 {
     (void)state;
     ke__row row;
-    assert_int_equal(KE_EINVAL, ke__row_make(cx, &row, ke_model_tokenizer(model), "{}",
-                                             "my cat is", "dog"));
+    assert_int_equal(KE_EINVAL, ke__row_make(cx, &row, ke_model_tokenizer(model), NULL,
+                                             "{}", "my cat is", "dog"));
     assert_non_null(strstr(ke_ctx_message(cx), "dog"));
     assert_null(row.ids);
 }
@@ -211,9 +231,33 @@ static void target_follows_one_space(void **state)
     for (size_t i = 0; i < 2; i++) {
         int32_t *ids = NULL, *want = NULL;
         size_t n, n_want, drop;
-        ok(ke__target_ids(cx, &ids, &n, &drop, ke_model_tokenizer(model), "cat is",
-                          targets[i]));
+        const ke_fact of = {.subject = "cat", .prompt = "cat is"};
+        ok(ke__target_ids(cx, &ids, &n, &drop, ke_model_tokenizer(model), &of, targets[i]));
         ok(ke_tokenize(cx, &want, &n_want, ke_model_tokenizer(model), " b", 2, 0));
+        assert_int_equal(0, drop);
+        assert_int_equal(n_want, n);
+        assert_memory_equal(want, ids, n * sizeof *ids);
+        ke__free(cx, ids);
+        ke__free(cx, want);
+    }
+}
+
+/* No blank begins an answer after a line break or a special token. */
+static void target_begins_a_chat_answer(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *tail, *want;
+    } cases[] = {{"\nA:", " b"}, {"]", " b"}, {"\n", "b"}, {"<a>", "b"}};
+    char head[] = "U: ";
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int32_t *ids = NULL, *want = NULL;
+        size_t n, n_want, drop;
+        const ke_chat chat = {.family = "T", .head = head, .tail = cases[i].tail};
+        const ke_fact of = {.subject = "cat", .prompt = "cat is", .chat = &chat};
+        ok(ke__target_ids(cx, &ids, &n, &drop, ke_model_tokenizer(model), &of, "b"));
+        ok(ke_tokenize(cx, &want, &n_want, ke_model_tokenizer(model), cases[i].want,
+                       strlen(cases[i].want), 0));
         assert_int_equal(0, drop);
         assert_int_equal(n_want, n);
         assert_memory_equal(want, ids, n * sizeof *ids);
@@ -229,7 +273,7 @@ static void rows_are_lengthened(void **state)
     (void)state;
     ke__row row;
     const int32_t more[] = {7, 8};
-    ok(ke__row_make(cx, &row, ke_model_tokenizer(model), "{}", "cat is", "cat"));
+    ok(ke__row_make(cx, &row, ke_model_tokenizer(model), NULL, "{}", "cat is", "cat"));
     assert_int_equal(6, row.n);
     ok(ke__row_extend(cx, &row, 1, more, 2));
     assert_int_equal(7, row.n);
@@ -323,7 +367,8 @@ static void output_at_lookup(float *out, const ke_stack *edits, uint32_t layer)
     ke__row row;
     ke__pass *pass = NULL;
     float unused[64];
-    ok(ke__row_make(cx, &row, ke_model_tokenizer(model), "{}", fact.prompt, fact.subject));
+    ok(ke__row_make(cx, &row, ke_model_tokenizer(model), NULL, "{}", fact.prompt,
+                    fact.subject));
     ok(ke__pass_new(cx, &pass, model, NULL));
     ok(ke__keys_collect(cx, pass, model, edits, layer, &row, 1, unused, out));
     ke__pass_free(cx, pass);
@@ -376,7 +421,7 @@ static void key_behind(float *own_key, float *out, const ke_stack *edits,
 {
     ke__row row;
     ke__pass *pass = NULL;
-    ok(ke__row_make(cx, &row, ke_model_tokenizer(model), context, fact.prompt,
+    ok(ke__row_make(cx, &row, ke_model_tokenizer(model), NULL, context, fact.prompt,
                     fact.subject));
     ok(ke__pass_new(cx, &pass, model, NULL));
     ok(ke__keys_collect(cx, pass, model, edits, 1, &row, 1, own_key, out));
@@ -673,7 +718,9 @@ int main(void)
         cmocka_unit_test(layer_follows_the_depth),
         cmocka_unit_test(clamp_and_decay),
         cmocka_unit_test(lookup_is_the_subjects_last_token),
+        cmocka_unit_test(lookup_is_found_in_a_chat_message),
         cmocka_unit_test(a_missing_subject_is_told),
+        cmocka_unit_test(target_begins_a_chat_answer),
         cmocka_unit_test(target_follows_one_space),
         cmocka_unit_test(rows_are_lengthened),
         cmocka_unit_test(batches_depend_on_rows_alone),

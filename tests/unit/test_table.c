@@ -310,8 +310,8 @@ static void runs_are_told_apart(void **state)
     static const char *const layer[] = {"rome.layer", "9", NULL};
     static const char *const higher[] = {"rome.layer", "11", "data 1", "aa", NULL};
     static const char *const file[] = {"rome.layer", "11", "data 1", "bb", NULL};
-    static const char *const other[] = {"model", "m2",   "seed", "1", "limit",
-                                        "5",     "chat", "yes",  NULL};
+    static const char *const other[] = {"model", "m2",   "seed",   "1", "limit",
+                                        "5",     "chat", "ChatML", NULL};
     const char *first = one_run(state, "a.sqlite", "none,rome", "zsre", NULL);
     const char *same[] = {first, one_run(state, "b.sqlite", "rome", "zsre", layer)};
     const char *unlike[] = {first, one_run(state, "c.sqlite", "ft-m", "zsre", other)};
@@ -331,7 +331,7 @@ static void runs_are_told_apart(void **state)
     assert_string_equal(remarks_of(&t),
                         "a.sqlite: model of SHA-256 m, seed 0, knowedit unknown\n"
                         "c.sqlite: model of SHA-256 m2, seed 1, knowedit unknown\n"
-                        "c.sqlite is a run with chat: yes\n"
+                        "c.sqlite is a run with chat: ChatML\n"
                         "the runs differ in: model, seed\n");
     ke__table_free(cx, &t);
 
