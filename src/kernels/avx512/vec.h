@@ -130,39 +130,10 @@ static inline vec v_load_bf16(const uint8_t *p)
 
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
-static inline vec v_load_i8(const uint8_t *p)
+/* 16 signed bytes. */
+static inline void v_from_bytes(vec out[16 / LANES], __m128i bytes)
 {
-    __m128i b = _mm_loadu_si128((const __m128i *)(const void *)p);
-
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(b));
-}
-/* The low or the high halves of LANES bytes, 0..15. */
-static inline vec v_load_low4(const uint8_t *p)
-{
-    __m128i b = _mm_loadu_si128((const __m128i *)(const void *)p);
-
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_and_si128(b, _mm_set1_epi8(15))));
-}
-static inline vec v_load_high4(const uint8_t *p)
-{
-    __m128i b = _mm_loadu_si128((const __m128i *)(const void *)p);
-
-    b = _mm_and_si128(_mm_srli_epi16(b, 4), _mm_set1_epi8(15));
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(b));
-}
-/* Bits of LANES bytes: each is shifted right and masked; at most 127 may be left. */
-static inline vec v_load_bits(const uint8_t *p, int shift, int mask)
-{
-    __m128i b = _mm_loadu_si128((const __m128i *)(const void *)p);
-
-    b = _mm_and_si128(_mm_srl_epi16(b, _mm_cvtsi32_si128(shift)),
-                      _mm_set1_epi8((char)mask));
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(b));
-}
-/* `value` in the lanes whose bits are set, zero in the others. */
-static inline vec v_where(uint32_t bits, float value)
-{
-    return _mm512_maskz_mov_ps((__mmask16)bits, v_set1(value));
+    out[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
 }
 /* One half-precision number in every lane. */
 static inline vec v_set1_f16(const uint8_t *p)
