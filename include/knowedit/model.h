@@ -126,7 +126,9 @@ KE_API KE_MUST_CHECK ke_status ke_chat_format(ke_ctx *cx, char **text, const ke_
 
 /** How to continue a prompt. KE_GENERATE_DEFAULT is greedy. */
 typedef struct ke_generate_opts {
-    size_t max_tokens;  /**< New tokens at most. */
+    size_t max_tokens; /**< New tokens at most. */
+    const size_t
+        *max_each;      /**< [n_prompts] the same of each prompt, none larger; or NULL. */
     bool ignore_end;    /**< Go on after EOS. */
     float temperature;  /**< 0: greedy. */
     size_t top_k;       /**< 0: all. */
@@ -137,7 +139,7 @@ typedef struct ke_generate_opts {
 } ke_generate_opts;
 #define KE_GENERATE_DEFAULT                                                                \
     {                                                                                      \
-        64, false, 0.0F, 0, 1.0F, 0.0F, 0, NULL                                            \
+        64, NULL, false, 0.0F, 0, 1.0F, 0.0F, 0, NULL                                      \
     }
 
 /** A continuation. Free with ke_generated_free(). */

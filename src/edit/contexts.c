@@ -45,46 +45,51 @@ static ke_status add_drawn(ke_ctx *cx, ke__contexts *c, const char *start,
     return KE_OK;
 }
 
-/* One text from each start word. */
+/* `rows` texts side by side, from each start word in turn; the shorter lengths first. */
 static ke_status draw(ke_ctx *cx, ke__contexts *c, const ke_model *model,
-                      const ke_ids *words, size_t length, uint64_t seed)
+                      const ke_ids *words, size_t rows, uint64_t seed)
 {
-    ke_generated texts[STARTS] = {{0}};
+    enum { MOST = STARTS * LENGTHS * COPIES };
+    ke_generated texts[MOST] = {{0}};
+    ke_ids prompts[MOST];
+    size_t each[MOST];
     ke_generate_opts opts = KE_GENERATE_DEFAULT;
-    size_t longest = 0;
     ke_status st = KE_OK;
-    for (size_t i = 0; i < STARTS; i++)
-        longest = words[i].n > longest ? words[i].n : longest;
-    opts.max_tokens = length > longest ? length - longest : 1;
+    opts.max_tokens = 0;
+    for (size_t i = 0; i < rows; i++) {
+        size_t length = lengths[rows > STARTS ? i * LENGTHS / rows : LENGTHS - 1];
+        prompts[i] = words[i % STARTS];
+        each[i] = length > prompts[i].n ? length - prompts[i].n : 1;
+        opts.max_tokens = each[i] > opts.max_tokens ? each[i] : opts.max_tokens;
+    }
+    opts.max_each = each;
     opts.temperature = 1.0F;
     opts.top_k = 5;
     opts.seed = seed;
-    KE_TRY(ke_generate(cx, texts, model, NULL, words, STARTS, &opts));
-    for (size_t i = 0; i < STARTS; i++)
-        KE_TRY(add_drawn(cx, c, starts[i], texts[i].text));
+    KE_TRY(ke_generate(cx, texts, model, NULL, prompts, rows, &opts));
+    for (size_t i = 0; i < rows; i++)
+        KE_TRY(add_drawn(cx, c, starts[i % STARTS], texts[i].text));
 done:
-    for (size_t i = 0; i < STARTS; i++)
+    for (size_t i = 0; i < rows; i++)
         ke_generated_free(cx, &texts[i]);
     return st;
 }
 
 static ke_status draw_all(ke_ctx *cx, ke__contexts *c, const ke_model *model, uint64_t seed,
-                          bool many)
+                          size_t n)
 {
     ke_ids words[STARTS] = {{0}};
     int32_t *ids[STARTS] = {0};
     ke__rng rng = {seed};
     ke_status st = KE_OK;
-    KE_TRY(room_for(cx, c, many ? KE__CONTEXTS_EASYEDIT : KE__CONTEXTS_AUTO));
+    KE_TRY(room_for(cx, c, n));
     KE_TRY(add(cx, c, "{}"));
     for (size_t i = 0; i < STARTS; i++) {
         KE_TRY(ke_tokenize(cx, &ids[i], &words[i].n, ke_model_tokenizer(model), starts[i],
                            strlen(starts[i]), KE_TOK_ADD_BOS));
         words[i].ids = ids[i];
     }
-    for (size_t i = many ? 0 : LENGTHS - 1; i < LENGTHS; i++)
-        for (size_t k = many ? 0 : COPIES - 1; k < COPIES; k++)
-            KE_TRY(draw(cx, c, model, words, lengths[i], ke__rng_next(&rng)));
+    KE_TRY(draw(cx, c, model, words, n - 1, ke__rng_next(&rng)));
 done:
     for (size_t i = 0; i < STARTS; i++)
         ke__free(cx, ids[i]);
@@ -146,7 +151,8 @@ ke_status ke__contexts_make(ke_ctx *cx, ke__contexts *out, const ke_model *model
     ke_status st = KE_OK;
     *out = (ke__contexts){0};
     if (strcmp(setting, "auto") == 0 || strcmp(setting, "easyedit") == 0) {
-        KE_TRY(draw_all(cx, out, model, seed, setting[0] == 'e'));
+        KE_TRY(draw_all(cx, out, model, seed,
+                        setting[0] == 'e' ? KE__CONTEXTS_EASYEDIT : KE__CONTEXTS_AUTO));
     } else if (strcmp(setting, "none") == 0) {
         KE_TRY(room_for(cx, out, 1));
         KE_TRY(add(cx, out, "{}"));

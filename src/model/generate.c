@@ -10,6 +10,7 @@
 enum { MAX_ROWS = 512 };
 
 typedef struct live {
+    size_t most; /* new tokens */
     const int32_t *pending;
     size_t n_pending;
     ke__rng rng;
@@ -177,7 +178,7 @@ static ke_status take(ke_ctx *cx, ke_generated *g, live *s, const choice *c,
     s->last = c->id;
     s->pending = &s->last;
     s->n_pending = 1;
-    s->done = g->n == o->max_tokens || stopped(s, o, n);
+    s->done = g->n == s->most || stopped(s, o, n);
 done:
     return st;
 }
@@ -293,14 +294,14 @@ ke_status ke_generate(ke_ctx *cx, ke_generated *out, const ke_model *m,
                           prompts[i].n, m->info.n_context);
             goto done;
         }
-        size_t most =
-            opts->max_tokens < m->info.n_context ? opts->max_tokens : m->info.n_context;
+        lives[i].most = opts->max_each ? opts->max_each[i] : opts->max_tokens;
+        size_t most = lives[i].most < m->info.n_context ? lives[i].most : m->info.n_context;
         KE_TRY(ke__alloc(cx, &out[i].ids, most, sizeof *out[i].ids));
         KE_TRY(ke__alloc(cx, &out[i].logprobs, most, sizeof *out[i].logprobs));
         KE_TRY(ke__text_add(cx, &lives[i].text, "", 0));
         lives[i].pending = prompts[i].ids;
         lives[i].n_pending = prompts[i].n;
-        lives[i].done = opts->max_tokens == 0;
+        lives[i].done = lives[i].most == 0;
         lives[i].rng.state = opts->seed + 0x9e3779b97f4a7c15U * i;
     }
     KE_TRY(run_all(cx, out, m, edits, lives, n, &b, &j, pass, kv));

@@ -321,26 +321,31 @@ void ke__verdicts_free(ke_ctx *cx, ke__verdict *verdicts, size_t n)
 }
 
 static ke_status continue_batch(ke_ctx *cx, char **out, const ke__run *run,
-                                const ke_stack *edits, const ke_chat *chat,
-                                const char *const *prompts, size_t n,
-                                const ke_generate_opts *opts)
+                                const ke_stack *edits, const ke__prompt *prompts, size_t n)
 {
     ke_status st = KE_OK;
     const ke_tokenizer *tok = ke_model_tokenizer(run->model);
     ke_ids asked[BATCH] = {{0}};
+    size_t each[BATCH];
     ke_generated texts[BATCH] = {{0}};
+    ke_generate_opts opts = KE_GENERATE_DEFAULT;
     int32_t *ids = NULL;
     char *text = NULL;
 
+    opts.max_tokens = 0;
+    opts.max_each = each;
     for (size_t i = 0; i < n; i++) {
-        KE_TRY(told(cx, &text, edits, chat, prompts[i]));
+        const ke__prompt *p = &prompts[i];
+        KE_TRY(told(cx, &text, edits, p->chat, p->text));
         KE_TRY(ke_tokenize(cx, &ids, &asked[i].n, tok, text, strlen(text),
-                           ke__chat_flags(chat)));
+                           ke__chat_flags(p->chat)));
         asked[i].ids = ids;
+        each[i] = p->max_tokens;
+        opts.max_tokens = each[i] > opts.max_tokens ? each[i] : opts.max_tokens;
         ke__free(cx, text);
         text = NULL;
     }
-    KE_TRY(ke_generate(cx, texts, run->model, edits, asked, n, opts));
+    KE_TRY(ke_generate(cx, texts, run->model, edits, asked, n, &opts));
     for (size_t i = 0; i < n; i++)
         KE_TRY(ke__strdup(cx, &out[i], texts[i].text));
 done:
@@ -353,18 +358,15 @@ done:
 }
 
 ke_status ke__continue(ke_ctx *cx, char **out, const ke__run *run, const ke_stack *edits,
-                       const ke_chat *chat, const char *const *prompts, size_t n,
-                       size_t max_tokens)
+                       const ke__prompt *prompts, size_t n)
 {
     ke_status st = KE_OK;
-    ke_generate_opts opts = KE_GENERATE_DEFAULT;
 
-    opts.max_tokens = max_tokens;
     for (size_t i = 0; i < n; i++)
         out[i] = NULL;
     for (size_t at = 0; at < n; at += BATCH)
-        KE_TRY(continue_batch(cx, out + at, run, edits, chat, prompts + at,
-                              n - at < BATCH ? n - at : BATCH, &opts));
+        KE_TRY(continue_batch(cx, out + at, run, edits, prompts + at,
+                              n - at < BATCH ? n - at : BATCH));
 done:
     for (size_t i = 0; st != KE_OK && i < n; i++) {
         ke__free(cx, out[i]);

@@ -5,8 +5,9 @@
 #include <ctype.h>
 #include <string.h>
 
-#define TOKENS 32 /* of an answer in the other form; enough for a sentence that names it   \
-                   */
+#define TOKENS                                                                             \
+    32 /* of an answer in the other form; enough for a sentence that names it              \
+        */
 
 const ke_chat *ke__form_of_job(const ke__run *run)
 {
@@ -70,10 +71,10 @@ static bool names(const char *text, const char *target)
     return false;
 }
 
-/* --- the other form --------------------------------------------------------------------
+/* --- what is asked ---------------------------------------------------------------------
  */
 
-static ke_form *other(const ke__run *run, size_t i)
+ke_form *ke__form_other(const ke__run *run, size_t i)
 {
     ke_fact_report *f = &run->report->facts[i];
     return run->job->chat ? &f->bare : &f->chat;
@@ -85,53 +86,21 @@ static ke_form *own(const ke__run *run, size_t i)
     return run->job->chat ? &f->chat : &f->bare;
 }
 
-/* Answers to the facts which[0..n), before or after. */
-static ke_status ask_others(ke_ctx *cx, const ke__run *run, const ke_stack *edits,
-                            const size_t *which, size_t n, size_t max_tokens, bool after)
+/* What doesn't fit into the context in this form is left out. */
+ke_status ke__form_prompt(ke_ctx *cx, ke__prompt *out, const ke__run *run, size_t i)
 {
     ke_status st = KE_OK;
+    size_t length = 0, most = run->max_tokens[i];
     const ke_chat *chat = run->job->chat ? NULL : run->chat;
-    const char **prompts = NULL;
-    char **texts = NULL;
+    const char *text = run->facts[i].prompt;
 
-    KE_TRY(ke__alloc(cx, &prompts, n, sizeof *prompts));
-    KE_TRY(ke__alloc(cx, &texts, n, sizeof *texts));
-    for (size_t i = 0; i < n; i++)
-        prompts[i] = run->facts[which[i]].prompt;
-    KE_TRY(ke__continue(cx, texts, run, edits, chat, prompts, n, max_tokens));
-    for (size_t i = 0; i < n; i++) {
-        ke_form *form = other(run, which[i]);
-        *(after ? &form->after : &form->before) = texts[i];
-    }
-done:
-    ke__free(cx, prompts);
-    ke__free(cx, texts);
-    return st;
-}
-
-/* All of them, side by side; one whose target is longer than such an answer, alone. What
- * doesn't fit into the context in this form is left out. */
-static ke_status ask_all(ke_ctx *cx, ke__run *run, const ke_stack *edits, bool after)
-{
-    ke_status st = KE_OK;
-    const ke_chat *chat = run->job->chat ? NULL : run->chat;
-    size_t n = 0, length = 0, *which = NULL;
-
+    *out = (ke__prompt){NULL, chat, most > TOKENS ? most : TOKENS};
     if (!run->chat)
         return KE_OK;
-    KE_TRY(ke__alloc(cx, &which, run->job->n_facts, sizeof *which));
-    for (size_t i = 0; i < run->job->n_facts; i++) {
-        KE_TRY(ke__length(cx, &length, run, chat, run->facts[i].prompt, ""));
-        if (length > run->model->info.n_context)
-            continue;
-        if (run->max_tokens[i] > TOKENS)
-            KE_TRY(ask_others(cx, run, edits, &i, 1, run->max_tokens[i], after));
-        else
-            which[n++] = i;
-    }
-    st = ask_others(cx, run, edits, which, n, TOKENS, after);
+    KE_TRY(ke__length(cx, &length, run, chat, text, ""));
+    if (length <= run->model->info.n_context)
+        out->text = text;
 done:
-    ke__free(cx, which);
     return st;
 }
 
@@ -140,7 +109,6 @@ ke_status ke__forms_before(ke_ctx *cx, ke__run *run)
     ke_status st = KE_OK;
     for (size_t i = 0; i < run->job->n_facts; i++)
         KE_TRY(ke__strdup(cx, &own(run, i)->before, run->report->facts[i].before.text));
-    st = ask_all(cx, run, NULL, false);
 done:
     return st;
 }
@@ -153,16 +121,15 @@ static void judge(ke_form *form, const char *target)
     form->names = names(form->after, target);
 }
 
-ke_status ke__forms_after(ke_ctx *cx, ke__run *run, const ke_stack *edits)
+ke_status ke__forms_after(ke_ctx *cx, ke__run *run)
 {
     ke_status st = KE_OK;
-    KE_TRY(ask_all(cx, run, edits, true));
     for (size_t i = 0; i < run->job->n_facts; i++) {
         const char *said = run->report->facts[i].after.text;
         if (said)
             KE_TRY(ke__strdup(cx, &own(run, i)->after, said));
         judge(own(run, i), run->facts[i].target);
-        judge(other(run, i), run->facts[i].target);
+        judge(ke__form_other(run, i), run->facts[i].target);
     }
 done:
     return st;

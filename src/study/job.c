@@ -342,8 +342,8 @@ static ke_status measure_after(ke_ctx *cx, ke__run *run)
     list_layers(r);
     KE_TRY(ke__stack_push_merged(cx, run->stack, &run->merged));
     pushed = true;
-    KE_TRY(ke__forms_after(cx, run, run->stack));
     KE_TRY(ke__probes_after(cx, run, run->stack));
+    KE_TRY(ke__forms_after(cx, run));
     KE_TRY(ke__harm_measure(cx, &harm, run->model, NULL, run->stack, &opts));
     r->kl = harm.kl;
     r->ppl_before = harm.ppl_before;

@@ -191,24 +191,48 @@ done:
 /* --- asking
  * --------------------------------------------------------------------------------- */
 
-static ke_status ask_probes(ke_ctx *cx, const ke__run *run, const ke_stack *edits,
-                            ke_probe_result *probes, size_t n, size_t max_tokens,
+/* Questions beside one fact, and where their answers go. */
+typedef struct round {
+    ke__prompt *prompts; /* [n] */
+    char ***slots;       /* [n] */
+    size_t n;
+} round;
+
+static void add(round *r, const ke__run *run, ke_probe_result *probes, size_t n,
+                size_t max_tokens, bool after)
+{
+    for (size_t i = 0; i < n; i++) {
+        r->prompts[r->n] = (ke__prompt){probes[i].prompt, ke__form_of_job(run), max_tokens};
+        r->slots[r->n++] = after ? &probes[i].after : &probes[i].before;
+    }
+}
+
+/* All beside fact i, side by side: reading the weights takes most of the time. */
+static ke_status ask_beside(ke_ctx *cx, const ke__run *run, const ke_stack *edits, size_t i,
                             bool after)
 {
     ke_status st = KE_OK;
-    const char **prompts = NULL;
+    ke_fact_report *f = &run->report->facts[i];
+    ke_form *other = ke__form_other(run, i);
+    size_t most = f->n_paraphrases + f->n_neighbours + f->n_aspects + 1;
+    round r = {0};
     char **texts = NULL;
 
-    KE_TRY(ke__alloc(cx, &prompts, n, sizeof *prompts));
-    KE_TRY(ke__alloc(cx, &texts, n, sizeof *texts));
-    for (size_t i = 0; i < n; i++)
-        prompts[i] = probes[i].prompt;
-    KE_TRY(
-        ke__continue(cx, texts, run, edits, ke__form_of_job(run), prompts, n, max_tokens));
-    for (size_t i = 0; i < n; i++)
-        *(after ? &probes[i].after : &probes[i].before) = texts[i];
+    KE_TRY(ke__alloc(cx, &r.prompts, most, sizeof *r.prompts));
+    KE_TRY(ke__alloc(cx, &r.slots, most, sizeof(char **)));
+    KE_TRY(ke__alloc(cx, &texts, most, sizeof *texts));
+    add(&r, run, f->paraphrases, f->n_paraphrases, run->max_tokens[i], after);
+    add(&r, run, f->neighbours, f->n_neighbours, NEIGHBOUR_TOKENS, after);
+    add(&r, run, f->aspects, f->n_aspects, NEIGHBOUR_TOKENS, after);
+    KE_TRY(ke__form_prompt(cx, &r.prompts[r.n], run, i));
+    r.slots[r.n] = after ? &other->after : &other->before;
+    r.n += r.prompts[r.n].text != NULL;
+    KE_TRY(ke__continue(cx, texts, run, edits, r.prompts, r.n));
+    for (size_t k = 0; k < r.n; k++)
+        *r.slots[k] = texts[k];
 done:
-    ke__free(cx, prompts);
+    ke__free(cx, r.prompts);
+    ke__free(cx, r.slots);
     ke__free(cx, texts);
     return st;
 }
@@ -217,15 +241,9 @@ static ke_status ask_all(ke_ctx *cx, ke__run *run, const ke_stack *edits, bool a
 {
     ke_status st = KE_OK;
     for (size_t i = 0; i < run->report->n_facts; i++) {
-        ke_fact_report *f = &run->report->facts[i];
         KE_TRY(ke__progress(cx, after ? "probes after" : "probes before", i,
                             run->report->n_facts));
-        KE_TRY(ask_probes(cx, run, edits, f->paraphrases, f->n_paraphrases,
-                          run->max_tokens[i], after));
-        KE_TRY(ask_probes(cx, run, edits, f->neighbours, f->n_neighbours, NEIGHBOUR_TOKENS,
-                          after));
-        KE_TRY(
-            ask_probes(cx, run, edits, f->aspects, f->n_aspects, NEIGHBOUR_TOKENS, after));
+        KE_TRY(ask_beside(cx, run, edits, i, after));
     }
 done:
     return st;

@@ -84,11 +84,15 @@ KE_MUST_CHECK ke_status ke__ask(ke_ctx *cx, ke__verdict *out, const ke__run *run
                                 const ke_model *model, const ke_stack *edits,
                                 const size_t *which, size_t n);
 void ke__verdicts_free(ke_ctx *cx, ke__verdict *verdicts, size_t n);
-/* Continuations of texts, laid out by `chat` (NULL: not); texts[n] are the caller's. */
+typedef struct ke__prompt {
+    const char *text;
+    const ke_chat *chat; /* lays it out; NULL: asked as it is */
+    size_t max_tokens;   /* of the continuation */
+} ke__prompt;
+/* Continuations; out[n] are the caller's. */
 KE_MUST_CHECK ke_status ke__continue(ke_ctx *cx, char **out, const ke__run *run,
-                                     const ke_stack *edits, const ke_chat *chat,
-                                     const char *const *prompts, size_t n,
-                                     size_t max_tokens);
+                                     const ke_stack *edits, const ke__prompt *prompts,
+                                     size_t n);
 
 /* --- forms.c: as it is, and as a chat message
  * --------------------------------------------- */
@@ -98,9 +102,14 @@ KE_MUST_CHECK ke_status ke__forms_new(ke_ctx *cx, ke__run *run);
 void ke__forms_free(ke_ctx *cx, ke__run *run);
 /* The layout in which the job's prompts are asked, or NULL. */
 const ke_chat *ke__form_of_job(const ke__run *run);
-/* Ask the facts in the other form too; the answers in the job's are there already. */
+/* The prompt of fact i in the other form; text NULL: it is not asked in it. */
+KE_MUST_CHECK ke_status ke__form_prompt(ke_ctx *cx, ke__prompt *out, const ke__run *run,
+                                        size_t i);
+/* What it gets there. */
+ke_form *ke__form_other(const ke__run *run, size_t i);
+/* Fill in what is said in the form of the job (asked already), and judge both. */
 KE_MUST_CHECK ke_status ke__forms_before(ke_ctx *cx, ke__run *run);
-KE_MUST_CHECK ke_status ke__forms_after(ke_ctx *cx, ke__run *run, const ke_stack *edits);
+KE_MUST_CHECK ke_status ke__forms_after(ke_ctx *cx, ke__run *run);
 
 /* --- attempts.c: from facts to patches -------------------------------------------------
  */
@@ -124,7 +133,7 @@ KE_MUST_CHECK ke_status ke__type_choose(ke_ctx *cx, ke__run *run);
  * ------------------------------------------------- */
 
 KE_MUST_CHECK ke_status ke__probes_make(ke_ctx *cx, ke__run *run);
-/* Their answers before, then (edits not NULL) after, with the counts. */
+/* Their answers, and those in the other form, before; then after, with the counts. */
 KE_MUST_CHECK ke_status ke__probes_before(ke_ctx *cx, ke__run *run);
 KE_MUST_CHECK ke_status ke__probes_after(ke_ctx *cx, ke__run *run, const ke_stack *edits);
 
