@@ -69,6 +69,8 @@ $(BUILD)/libknowedit.so: $(LIB_OBJ)
 	$(CC) -shared -Wl,-soname,libknowedit.so.0 -o $@ $^ $(LIBS)
 $(BUILD)/knowedit: $(CLI_OBJ) $(BUILD)/libknowedit.a
 	$(CC) -o $@ $^ -lpopt $(LIBS)
+$(BUILD)/tests/fuzz/fuzz_token $(BUILD)/fuzz_token: \
+    private LIBS += -Wl,--wrap=ke__splitter_new,--wrap=ke__splitter_free
 $(FUZZ): %: %.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libknowedit.a
 	$(CC) -o $@ $^ $(LIBS)
 # The whole program under another name, its allocator and its system calls wrapped.

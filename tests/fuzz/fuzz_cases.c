@@ -1,6 +1,7 @@
 /* The readers of the sets on any bytes: cases that can be edited and scored, or a message
  * on one line. The text goes through the set that it is of and through one more, by its
- * length: all of them on every input would make an execution nine times as long. */
+ * length: all of them on every input would make an execution nine times as long. Where the
+ * JSON itself is broken, which comes before any set is asked, once is enough. */
 #include "eval/case.h"
 
 #include <stdint.h>
@@ -41,7 +42,8 @@ static void check_case(ke_ctx *cx, const ke__case *c)
         abort();
 }
 
-static void read_as(ke_ctx *cx, const char *text, size_t bytes, const char *set)
+/* Whether all of the text could be read. */
+static bool read_as(ke_ctx *cx, const char *text, size_t bytes, const char *set)
 {
     ke__cases cases;
     ke__cases_opts opts = {.set = set, .seed = bytes, .skip_bad = bytes % 2};
@@ -55,16 +57,19 @@ static void read_as(ke_ctx *cx, const char *text, size_t bytes, const char *set)
         if (!*cases.bad[i].message)
             abort();
     ke__cases_free(cx, &cases);
+    return st == KE_OK || !strstr(ke_ctx_message(cx), ": column ");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     ke_ctx *cx = ke_ctx_new(&(ke_ctx_opts){.n_threads = 1});
-    read_as(cx, (const char *)data, bytes, NULL);
     size_t n_sets = 0;
     while (ke__set_at(n_sets))
         n_sets++;
-    read_as(cx, (const char *)data, bytes, ke__set_at(bytes / 2 % n_sets)->name);
+    if (read_as(cx, (const char *)data, bytes, NULL))
+        read_as(cx, (const char *)data, bytes, ke__set_at(bytes / 2 % n_sets)->name);
+    if (cx->live_bytes != 0)
+        abort();
     ke_ctx_free(cx);
     return 0;
 }
