@@ -101,10 +101,12 @@ asan:
 	LSAN_OPTIONS=suppressions=$(CURDIR)/tests/leaks.supp:print_suppressions=0 $(MAKE) BUILD=$(BUILD)-asan CFLAGS='-O1 -g' HOUSE= \
 	  SAN='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer' $(ASAN_GOAL)
 ASAN_GOAL ?= check
-# Every allocation, call and 200 kills, where `check` takes samples; then, under the
-# sanitizers, samples again.
+# Every allocation, call and 200 kills, where `check` takes samples, and as many of a real
+# model; then, under the sanitizers, samples again.
 check-faults: tests
 	FAULT_EVERY=1 FAULT_KILLS=200 BUILD=$(BUILD) tests/run $(FAULT_TESTS)
+	FAULT_MODEL=$$(tools/fetch_model smollm2-135m | tail -n 1) FAULT_KILLS=200 \
+	  BUILD=$(BUILD) tests/run $(BUILD)/tests/faults/test_kills
 	$(MAKE) check-valgrind
 	$(MAKE) asan ASAN_GOAL=fault-tests
 check-valgrind: all $(BUILD)/tests/tiny_gguf

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -278,6 +279,30 @@ static void drain(int fd, char *text, size_t room)
     lseek(fd, 0, SEEK_SET);
 }
 
+/* End a child after so many seconds of processor time, which do not depend on what else the
+ * machine does. By one thread they never run faster than the clock. */
+static void kill_after(pid_t pid, double seconds)
+{
+    clockid_t clock;
+    struct timespec spent;
+    siginfo_t ended = {0};
+    assert_int_equal(0, clock_getcpuclockid(pid, &clock));
+    while (waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           ended.si_pid == 0 && clock_gettime(clock, &spent) == 0) {
+        double left = seconds - (double)spent.tv_sec - 1e-9 * (double)spent.tv_nsec;
+        if (left <= 0)
+            break;
+        left = fmin(fmax(left, 2e-5), 0.5);
+        nanosleep(&(struct timespec){.tv_nsec = (long)(left * 1e9)}, NULL);
+    }
+    kill(pid, SIGKILL);
+}
+
+static double seconds_of(struct timeval t)
+{
+    return (double)t.tv_sec + 1e-6 * (double)t.tv_usec;
+}
+
 void faulty_start(faulty_run *run, void **state, const char *const *args,
                   const faulty_plan *wanted)
 {
@@ -297,15 +322,11 @@ void faulty_start(faulty_run *run, void **state, const char *const *args,
     if (pid == 0)
         child(*state, args, out, err, wanted, shared);
     assert_true(pid > 0);
-    if (wanted->kill_after > 0) {
-        double seconds = floor(wanted->kill_after);
-        nanosleep(
-            &(struct timespec){.tv_sec = (time_t)seconds,
-                               .tv_nsec = (long)((wanted->kill_after - seconds) * 1e9)},
-            NULL);
-        kill(pid, SIGKILL);
-    }
-    assert_int_equal(pid, waitpid(pid, &status, 0));
+    if (wanted->kill_after > 0)
+        kill_after(pid, wanted->kill_after);
+    struct rusage used;
+    assert_int_equal(pid, wait4(pid, &status, 0, &used));
+    run->seconds = seconds_of(used.ru_utime) + seconds_of(used.ru_stime);
     run->code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     run->killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     memcpy(run->n_calls, shared->n_calls, sizeof run->n_calls);

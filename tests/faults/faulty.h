@@ -27,7 +27,7 @@ typedef struct faulty_plan {
     int error;         /* errno of a system call; 0: it succeeds, by halves */
     bool no_tmpfile;   /* O_TMPFILE is unknown, as it is to some file systems */
     bool force;        /* --force is given; outputs may hold FAULTY_EARLIER */
-    double kill_after; /* seconds until SIGKILL; 0: it is not killed */
+    double kill_after; /* seconds of processor time until SIGKILL; 0: it is not killed */
 } faulty_plan;
 
 typedef struct faulty_run {
@@ -36,7 +36,8 @@ typedef struct faulty_run {
     long n_live; /* blocks of the hook and of jansson that were not freed */
     bool force;  /* as the plan says */
     bool killed;
-    char hit[16]; /* the system call that was made to fail */
+    double seconds; /* of processor time */
+    char hit[16];   /* the system call that was made to fail */
     char out[1 << 18], err[1 << 14];
 } faulty_run;
 
@@ -79,7 +80,8 @@ typedef struct faulty_truth {
     char *files[3];
     size_t bytes[3]; /* of command->outputs */
 } faulty_truth;
-/* Found out once for each of both values of no_tmpfile; lasts until faulty_remove(). */
+/* Found out once for each of both values of no_tmpfile; lasts until faulty_remove(), as
+ * `c` must. */
 const faulty_truth *faulty_truth_of(void **state, const faulty_command *c, bool no_tmpfile);
 void faulty_truths_free(void);
 

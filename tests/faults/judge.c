@@ -127,9 +127,14 @@ static faulty_truth truths[2][FAULTY_MAX_COMMANDS];
 
 const faulty_truth *faulty_truth_of(void **state, const faulty_command *c, bool no_tmpfile)
 {
-    faulty_truth *truth = &truths[no_tmpfile][c - faulty_commands];
+    size_t i = 0;
+    while (i < FAULTY_MAX_COMMANDS - 1 && truths[no_tmpfile][i].command &&
+           truths[no_tmpfile][i].command != c)
+        i++;
+    faulty_truth *truth = &truths[no_tmpfile][i];
     if (!truth->command)
         find_truth(truth, state, c, no_tmpfile);
+    assert_ptr_equal(c, truth->command);
     return truth;
 }
 
