@@ -180,6 +180,8 @@ static ke_status read_words(ke__cli *c, const bench_options *o, ke_bench_job *jo
         return ke__opt_refuse(
             c, "--protocol", "--protocol %s: expected easyedit, real or both", o->protocol);
     KE_TRY(read_faults(c, o, job));
+    if (o->family != NULL && !o->chat)
+        return ke__opt_refuse(c, "--template", "--template is of use with --chat only");
     job->sequential = o->mode != NULL && strcmp(o->mode, "sequential") == 0;
     if (o->mode != NULL && !job->sequential && strcmp(o->mode, "single") != 0)
         return ke__opt_refuse(c, "--mode", "--mode %s: expected single or sequential",

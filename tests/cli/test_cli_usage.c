@@ -78,6 +78,10 @@ static void wrong_usage_is_refused(void **state)
     refused(ARGS("version", "-t"));
     refused(ARGS("tokenize", "-m", "x", "--text", "a", "--decode", "1"));
     refused(ARGS("edit", "-m", "x", "--facts", "f", "--prompt", "p"));
+    refused(ARGS("ask", "-m", "x", "--chat", "--tokens-in", "1"));
+    refused(ARGS("ask", "-m", "x", "--template", "ChatML", "p"));
+    refused(ARGS("bench", "-m", "x", "--method", "ice", "--data", "d", "-o", "o",
+                 "--template", "ChatML"));
 }
 
 static void wrong_numbers_are_refused(void **state)
