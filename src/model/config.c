@@ -34,23 +34,29 @@ typedef struct reader {
     size_t n;
 } reader;
 
+/* Names in config.json (GPT-2's second), and the largest that is taken: what the pass can
+ * compute with, so that nothing is sized by a number that no tensor has confirmed. */
+static const struct size {
+    const char *names[2];
+    uint64_t most;
+} sizes[KE__SIZE_COUNT] = {
+    [KE__SIZE_ONE] = {{"", ""}, 1},
+    [KE__SIZE_LAYERS] = {{"num_hidden_layers", "n_layer"}, KE__MAX_LAYERS},
+    [KE__SIZE_HIDDEN] = {{"hidden_size", "n_embd"}, KE__MAX_WIDTH},
+    [KE__SIZE_FFN] = {{"intermediate_size", "n_inner"}, KE__MAX_WIDTH},
+    [KE__SIZE_HEADS] = {{"num_attention_heads", "n_head"}, KE__MAX_WIDTH},
+    [KE__SIZE_KV_HEADS] = {{"num_key_value_heads", "n_head"}, KE__MAX_WIDTH},
+    [KE__SIZE_HEAD_DIM] = {{"head_dim", "n_embd / n_head"}, KE__MAX_WIDTH},
+    [KE__SIZE_VOCAB] = {{"vocab_size", "vocab_size"}, KE__MAX_CONTEXT},
+    [KE__SIZE_CONTEXT] = {{"max_position_embeddings", "n_positions"}, KE__MAX_CONTEXT},
+    [KE__SIZE_Q] = {{"num_attention_heads x head_dim", "n_embd"}, KE__MAX_WIDTH},
+    [KE__SIZE_KV] = {{"num_key_value_heads x head_dim", "n_embd"}, KE__MAX_WIDTH},
+    [KE__SIZE_QKV] = {{"", "3 x n_embd"}, 3 * KE__MAX_WIDTH},
+};
+
 const char *ke__config_size_name(const ke__config *c, ke__config_size size)
 {
-    static const char *const names[KE__SIZE_COUNT][2] = {
-        {"", ""},
-        {"num_hidden_layers", "n_layer"},
-        {"hidden_size", "n_embd"},
-        {"intermediate_size", "n_inner"},
-        {"num_attention_heads", "n_head"},
-        {"num_key_value_heads", "n_head"},
-        {"head_dim", "n_embd / n_head"},
-        {"vocab_size", "vocab_size"},
-        {"max_position_embeddings", "n_positions"},
-        {"num_attention_heads x head_dim", "n_embd"},
-        {"num_key_value_heads x head_dim", "n_embd"},
-        {"", "3 x n_embd"},
-    };
-    return names[size][c->family == KE__GPT2];
+    return sizes[size].names[c->family == KE__GPT2];
 }
 
 /* --- values ------------------------------------------------------------------------ */
@@ -62,42 +68,75 @@ static const json_t *member(const json_t *object, const char *name)
     return json_is_null(value) ? NULL : value;
 }
 
-static ke_status get_size(reader *r, ke__config_size size, uint64_t fallback)
+/* What is there in the place of what was expected. */
+static ke_status bad_value(reader *r, const char *name, const json_t *value,
+                           const char *expected)
 {
-    const char *name = ke__config_size_name(r->c, size);
+    static const char *const kinds[] = {
+        [JSON_OBJECT] = "an object",   [JSON_ARRAY] = "a list",
+        [JSON_STRING] = "a long text", [JSON_INTEGER] = "a number",
+        [JSON_REAL] = "a number",      [JSON_TRUE] = "true",
+        [JSON_FALSE] = "false",        [JSON_NULL] = "null"};
+    char text[48];
+    size_t n = value ? json_dumpb(value, text, sizeof text - 1,
+                                  JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9))
+                     : 0;
+    bool fits = n > 0 && n < sizeof text;
+    text[fits ? n : 0] = '\0';
+    return ke__fail(r->cx, KE_EFORMAT, r->path, "config.json: %s is %s, %s expected", name,
+                    fits    ? text
+                    : value ? kinds[json_typeof(value)]
+                            : "missing",
+                    expected);
+}
+
+static ke_status get_count(reader *r, const char *name, uint64_t most, uint64_t fallback,
+                           uint64_t *out)
+{
     const json_t *value = member(r->root, name);
     json_int_t v = json_integer_value(value);
-    if (!value && fallback > 0) {
-        r->c->size[size] = fallback;
+    char expected[64];
+    *out = value ? (uint64_t)v : fallback;
+    if (value ? json_is_integer(value) && v >= 1 && (uint64_t)v <= most : fallback > 0)
         return KE_OK;
-    }
-    if (!json_is_integer(value) || v < 1 || v > 1 << 28)
-        return ke__fail(r->cx, KE_EFORMAT, r->path,
-                        "config.json: %s is %s, a whole number from 1 to %d expected", name,
-                        value ? "something else" : "missing", 1 << 28);
-    r->c->size[size] = (uint64_t)v;
-    return KE_OK;
+    snprintf(expected, sizeof expected, "a whole number from 1 to %llu",
+             (unsigned long long)most);
+    return bad_value(r, name, value, expected);
+}
+
+static ke_status get_size(reader *r, ke__config_size size, uint64_t fallback)
+{
+    return get_count(r, ke__config_size_name(r->c, size), sizes[size].most, fallback,
+                     &r->c->size[size]);
 }
 
 static ke_status get_real(reader *r, const json_t *from, const char *name, double fallback,
-                          double *out)
+                          double least, double most, double *out)
 {
     const json_t *value = member(from, name);
+    char expected[64];
     *out = value ? json_number_value(value) : fallback;
-    if ((value && !json_is_number(value)) || !isfinite(*out) || *out < 0.0 || *out > 1e30)
-        return ke__fail(r->cx, KE_EFORMAT, r->path,
-                        "config.json: %s is not a number from 0 on", name);
-    return KE_OK;
+    if (!value || (json_is_number(value) && *out >= least && *out <= most))
+        return KE_OK;
+    snprintf(expected, sizeof expected, "a number from %g to %g", least, most);
+    return bad_value(r, name, value, expected);
 }
 
 static ke_status get_bool(reader *r, const char *name, bool fallback, bool *out)
 {
     const json_t *value = member(r->root, name);
     *out = value ? json_is_true(value) : fallback;
-    if (value && !json_is_boolean(value))
-        return ke__fail(r->cx, KE_EFORMAT, r->path,
-                        "config.json: %s is neither true nor false", name);
-    return KE_OK;
+    return !value || json_is_boolean(value) ? KE_OK
+                                            : bad_value(r, name, value, "true or false");
+}
+
+/* The member, an object, NULL if it is absent or null. */
+static ke_status get_object(reader *r, const json_t *from, const char *name,
+                            const json_t **out)
+{
+    *out = member(from, name);
+    return !*out || json_is_object(*out) ? KE_OK
+                                         : bad_value(r, name, *out, "an object or null");
 }
 
 static ke__gguf_new_kv *next_key(reader *r, const char *suffix, ke__gguf_type type)
@@ -166,33 +205,50 @@ static ke_status check_act(reader *r)
     return KE_OK;
 }
 
+static ke_status not_a_multiple(reader *r, ke__config_size a, ke__config_size b)
+{
+    const uint64_t *s = r->c->size;
+    return ke__fail(r->cx, KE_EFORMAT, r->path,
+                    "config.json: %s is %llu, no multiple of %s, which is %llu",
+                    ke__config_size_name(r->c, a), (unsigned long long)s[a],
+                    ke__config_size_name(r->c, b), (unsigned long long)s[b]);
+}
+
 static ke_status read_sizes(reader *r)
 {
     ke_status st = KE_OK;
     uint64_t *s = r->c->size;
+    bool gpt2 = r->family->bit == KE__GPT2;
     s[KE__SIZE_ONE] = 1;
     KE_TRY(get_size(r, KE__SIZE_LAYERS, 0));
     KE_TRY(get_size(r, KE__SIZE_HIDDEN, 0));
     KE_TRY(get_size(r, KE__SIZE_HEADS, 0));
     KE_TRY(get_size(r, KE__SIZE_VOCAB, 0));
-    KE_TRY(get_size(r, KE__SIZE_CONTEXT, 2048));
+    KE_TRY(get_size(r, KE__SIZE_CONTEXT, gpt2 ? 1024 : 2048));
     KE_TRY(get_size(r, KE__SIZE_KV_HEADS, s[KE__SIZE_HEADS]));
-    KE_TRY(
-        get_size(r, KE__SIZE_FFN, r->family->bit == KE__GPT2 ? 4 * s[KE__SIZE_HIDDEN] : 0));
-    uint64_t share = s[KE__SIZE_HIDDEN] / s[KE__SIZE_HEADS];
-    if (share == 0 ||
-        (r->family->bit == KE__GPT2 && share * s[KE__SIZE_HEADS] != s[KE__SIZE_HIDDEN]))
+    KE_TRY(get_size(r, KE__SIZE_FFN, gpt2 ? 4 * s[KE__SIZE_HIDDEN] : 0));
+    if (s[KE__SIZE_HEADS] % s[KE__SIZE_KV_HEADS] != 0)
+        return not_a_multiple(r, KE__SIZE_HEADS, KE__SIZE_KV_HEADS);
+    uint64_t dim = r->family->head_dim;
+    if (!member(r->root, "head_dim") && dim == 0) {
+        if (s[KE__SIZE_HIDDEN] % s[KE__SIZE_HEADS] != 0)
+            return not_a_multiple(r, KE__SIZE_HIDDEN, KE__SIZE_HEADS);
+        dim = s[KE__SIZE_HIDDEN] / s[KE__SIZE_HEADS];
+    }
+    KE_TRY(get_size(r, KE__SIZE_HEAD_DIM, dim));
+    if (!gpt2 && s[KE__SIZE_HEAD_DIM] % 2 != 0)
         return ke__fail(r->cx, KE_EFORMAT, r->path,
-                        "config.json: %s is %llu, no multiple of %s, which is %llu",
-                        ke__config_size_name(r->c, KE__SIZE_HIDDEN),
-                        (unsigned long long)s[KE__SIZE_HIDDEN],
-                        ke__config_size_name(r->c, KE__SIZE_HEADS),
-                        (unsigned long long)s[KE__SIZE_HEADS]);
-    KE_TRY(
-        get_size(r, KE__SIZE_HEAD_DIM, r->family->head_dim ? r->family->head_dim : share));
+                        "config.json: head_dim is %llu, an even number expected: rotary "
+                        "embedding turns pairs",
+                        (unsigned long long)s[KE__SIZE_HEAD_DIM]);
     s[KE__SIZE_Q] = s[KE__SIZE_HEADS] * s[KE__SIZE_HEAD_DIM];
     s[KE__SIZE_KV] = s[KE__SIZE_KV_HEADS] * s[KE__SIZE_HEAD_DIM];
     s[KE__SIZE_QKV] = s[KE__SIZE_Q] + 2 * s[KE__SIZE_KV];
+    if (s[KE__SIZE_Q] > sizes[KE__SIZE_Q].most)
+        st = ke__fail(
+            r->cx, KE_EFORMAT, r->path, "config.json: %s is %llu, at most %llu expected",
+            ke__config_size_name(r->c, KE__SIZE_Q), (unsigned long long)s[KE__SIZE_Q],
+            (unsigned long long)sizes[KE__SIZE_Q].most);
 done:
     return st;
 }
@@ -233,17 +289,16 @@ static ke_status llama3_factors(reader *r, const json_t *rope, double base)
     ke_status st = KE_OK;
     double factor, low, high, old;
     size_t dim = r->c->size[KE__SIZE_HEAD_DIM], n = dim / 2;
-    KE_TRY(get_real(r, rope, "factor", 8, &factor));
-    KE_TRY(get_real(r, rope, "low_freq_factor", 1, &low));
-    KE_TRY(get_real(r, rope, "high_freq_factor", 4, &high));
-    KE_TRY(get_real(r, rope, "original_max_position_embeddings", 8192, &old));
-    if (factor < 1.0 || low <= 0.0 || high <= low || old < 1.0)
-        return ke__fail(
-            r->cx, KE_EFORMAT, r->path,
-            "config.json: llama3 rope scaling with factor %g, low_freq_factor "
-            "%g, high_freq_factor %g, original_max_position_embeddings %g: 1 or "
-            "more, 0 < low < high, and a length expected",
-            factor, low, high, old);
+    KE_TRY(get_real(r, rope, "factor", 8, 1, 1e6, &factor));
+    KE_TRY(get_real(r, rope, "low_freq_factor", 1, 1e-6, 1e6, &low));
+    KE_TRY(get_real(r, rope, "high_freq_factor", 4, 1e-6, 1e6, &high));
+    KE_TRY(get_real(r, rope, "original_max_position_embeddings", 8192, 1, KE__MAX_CONTEXT,
+                    &old));
+    if (high <= low)
+        return ke__fail(r->cx, KE_EFORMAT, r->path,
+                        "config.json: low_freq_factor is %g, high_freq_factor is %g: the "
+                        "high one expected to be greater",
+                        low, high);
     KE_TRY(ke__alloc(r->cx, &r->c->rope_factors, n, sizeof(float)));
     for (size_t i = 0; i < n; i++) {
         double frequency = pow(base, -2.0 * (double)i / (double)dim);
@@ -268,7 +323,7 @@ static ke_status read_scaling(reader *r, const json_t *rope, double base)
     const char *name = type ? json_string_value(type) : "default";
     double factor;
     if (name && strcmp(name, "linear") == 0) {
-        KE_TRY(get_real(r, rope, "factor", 1, &factor));
+        KE_TRY(get_real(r, rope, "factor", 1, 1e-3, 1e6, &factor));
         next_key(r, "rope.scaling.type", KE__GGUF_STRING)->value.s = "linear";
         put_real(r, "rope.scaling.factor", factor);
     } else if (name && strcmp(name, "llama3") == 0) {
@@ -288,25 +343,26 @@ done:
 static ke_status read_rope(reader *r)
 {
     ke_status st = KE_OK;
-    const json_t *rope = member(r->root, "rope_parameters");
-    const json_t *local = member(rope, "sliding_attention");
+    const json_t *rope, *local, *full;
     double base, local_base, share;
-    if (member(rope, "full_attention"))
-        rope = member(rope, "full_attention");
+    KE_TRY(get_object(r, r->root, "rope_parameters", &rope));
+    KE_TRY(get_object(r, rope, "sliding_attention", &local));
+    KE_TRY(get_object(r, rope, "full_attention", &full));
     if (!rope)
-        rope = member(r->root, "rope_scaling");
-    KE_TRY(get_real(r, r->root, "rope_theta", r->family->rope_base, &base));
-    KE_TRY(get_real(r, rope, "rope_theta", base, &base));
-    KE_TRY(get_real(r, r->root, "partial_rotary_factor", 1, &share));
-    KE_TRY(get_real(r, rope, "partial_rotary_factor", share, &share));
+        KE_TRY(get_object(r, r->root, "rope_scaling", &rope));
+    rope = full ? full : rope;
+    KE_TRY(get_real(r, r->root, "rope_theta", r->family->rope_base, 2, 1e30, &base));
+    KE_TRY(get_real(r, rope, "rope_theta", base, 2, 1e30, &base));
+    KE_TRY(get_real(r, r->root, "partial_rotary_factor", 1, 0, 1, &share));
+    KE_TRY(get_real(r, rope, "partial_rotary_factor", share, 0, 1, &share));
     if (share != 1.0)
         return ke__fail(r->cx, KE_ENOTSUP, r->path,
                         "config.json: partial_rotary_factor is %g, 1 is supported", share);
     put_real(r, "rope.freq_base", base);
     KE_TRY(read_scaling(r, rope, base));
     if (r->family->bit == KE__GEMMA3) {
-        KE_TRY(get_real(r, r->root, "rope_local_base_freq", 10000, &local_base));
-        KE_TRY(get_real(r, local, "rope_theta", local_base, &local_base));
+        KE_TRY(get_real(r, r->root, "rope_local_base_freq", 10000, 2, 1e30, &local_base));
+        KE_TRY(get_real(r, local, "rope_theta", local_base, 2, 1e30, &local_base));
         put_real(r, "rope.freq_base_swa", local_base);
     }
 done:
@@ -320,13 +376,13 @@ done:
 static ke_status window_period(reader *r, uint64_t *period)
 {
     const json_t *types = member(r->root, "layer_types");
-    const json_t *every = member(r->root, "sliding_window_pattern");
     size_t n = r->c->size[KE__SIZE_LAYERS], first = 0;
-    every = every ? every : member(r->root, "_sliding_window_pattern");
-    *period = every ? (uint64_t)json_integer_value(every) : 6;
-    if (*period < 1 || *period > 1 << 20)
-        return ke__fail(r->cx, KE_EFORMAT, r->path,
-                        "config.json: sliding_window_pattern is not a number of layers");
+    const char *name = member(r->root, "sliding_window_pattern")
+                           ? "sliding_window_pattern"
+                           : "_sliding_window_pattern";
+    ke_status st = get_count(r, name, KE__MAX_WIDTH, 6, period);
+    if (st != KE_OK)
+        return st;
     if (!types)
         return KE_OK;
     if (json_array_size(types) != n)
@@ -357,21 +413,18 @@ static ke_status window_period(reader *r, uint64_t *period)
 static ke_status read_windows(reader *r)
 {
     ke_status st = KE_OK;
-    const json_t *window = member(r->root, "sliding_window");
-    json_int_t size = json_integer_value(window);
-    uint64_t period;
+    uint64_t size, period;
     bool used;
     KE_TRY(get_bool(r, "use_sliding_window", r->family->bit == KE__LLAMA, &used));
-    if (window && (!json_is_integer(window) || size < 1 || size > 1 << 28))
-        return ke__fail(r->cx, KE_EFORMAT, r->path,
-                        "config.json: sliding_window is not a number of tokens");
+    KE_TRY(get_count(r, "sliding_window", KE__MAX_CONTEXT, 4096, &size));
     if (r->family->bit == KE__GEMMA3) {
         KE_TRY(window_period(r, &period));
-        put_size(r, "attention.sliding_window", window ? (uint64_t)size : 4096);
+        put_size(r, "attention.sliding_window", size);
         put_size(r, "attention.sliding_window_pattern", period);
-    } else if (window && used && (uint64_t)size < r->c->size[KE__SIZE_CONTEXT]) {
+    } else if (member(r->root, "sliding_window") && used &&
+               size < r->c->size[KE__SIZE_CONTEXT]) {
         /* Within one window all of it is seen: no longer input is offered. */
-        r->c->size[KE__SIZE_CONTEXT] = (uint64_t)size;
+        r->c->size[KE__SIZE_CONTEXT] = size;
     }
 done:
     return st;
@@ -397,15 +450,15 @@ static ke_status put_keys(reader *r)
     put_size(r, "attention.key_length", s[KE__SIZE_HEAD_DIM]);
     put_size(r, "attention.value_length", s[KE__SIZE_HEAD_DIM]);
     KE_TRY(get_real(r, r->root, gpt2 ? "layer_norm_epsilon" : "rms_norm_eps",
-                    r->family->eps, &eps));
+                    r->family->eps, 0, 1, &eps));
     put_real(r, gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
              eps);
-    KE_TRY(get_real(r, r->root, "final_logit_softcapping", 0, &cap));
+    KE_TRY(get_real(r, r->root, "final_logit_softcapping", 0, 0, 1e6, &cap));
     put_real(r, "final_logit_softcapping", cap);
-    KE_TRY(get_real(r, r->root, "attn_logit_softcapping", 0, &cap));
+    KE_TRY(get_real(r, r->root, "attn_logit_softcapping", 0, 0, 1e6, &cap));
     put_real(r, "attn_logit_softcapping", cap);
-    KE_TRY(get_real(r, r->root, "query_pre_attn_scalar", 0, &query));
-    if (r->family->bit == KE__GEMMA3 && query > 0.0)
+    KE_TRY(get_real(r, r->root, "query_pre_attn_scalar", 256, 1e-3, 1e6, &query));
+    if (r->family->bit == KE__GEMMA3)
         put_real(r, "attention.scale", 1.0 / sqrt(query));
     if (!gpt2)
         KE_TRY(read_rope(r));

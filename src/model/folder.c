@@ -173,8 +173,13 @@ static ke_status check_complete(const builder *b)
                 continue;
             snprintf(ours, sizeof ours,
                      gpt2 ? "h.%" PRIu64 "." : "model.layers.%" PRIu64 ".", layer);
-            return ke__fail(b->cx, KE_EFORMAT, b->files->folder,
-                            "the tensor %s%s is missing", n->layer ? ours : "", n->theirs);
+            return n->layer ? ke__fail(b->cx, KE_EFORMAT, b->files->folder,
+                                       "config.json: %s is %" PRIu64
+                                       ", but the tensor %s%s is missing",
+                                       ke__config_size_name(c, KE__SIZE_LAYERS), n_layers,
+                                       ours, n->theirs)
+                            : ke__fail(b->cx, KE_EFORMAT, b->files->folder,
+                                       "the tensor %s is missing", n->theirs);
         }
     }
     return KE_OK;

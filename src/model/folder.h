@@ -6,6 +6,9 @@
 #include "format/gguf.h"
 #include "format/safetensors.h"
 
+/* The largest model that the pass computes with, whatever form it comes in. */
+enum { KE__MAX_LAYERS = 1024, KE__MAX_WIDTH = 1 << 20, KE__MAX_CONTEXT = 1 << 28 };
+
 /* Kinds of models: model_type picks one. A bit each, for tables. */
 typedef enum ke__family_bit {
     KE__LLAMA = 1,

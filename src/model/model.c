@@ -16,8 +16,6 @@ static const char *const norm_names[KE__AT_COUNT] = {
     "ffn_norm",  "post_ffw_norm",
 };
 
-enum { MAX_LAYERS = 1024, MAX_WIDTH = 1 << 20, MAX_CONTEXT = 1 << 28 };
-
 /* "ARCH.suffix" in a fixed buffer; architecture names are short (they are ours). */
 typedef struct key_buf {
     char text[96];
@@ -60,29 +58,30 @@ static ke_status read_sizes(ke_ctx *cx, ke_model *m)
 {
     ke_status st = KE_OK;
     ke_model_info *i = &m->info;
-    KE_TRY(get_size(cx, m, "block_count", 0, MAX_LAYERS, &i->n_layers));
-    KE_TRY(get_size(cx, m, "embedding_length", 0, MAX_WIDTH, &i->d_model));
-    KE_TRY(get_size(cx, m, "feed_forward_length", 0, MAX_WIDTH, &i->d_ffn));
-    KE_TRY(get_size(cx, m, "attention.head_count", 0, MAX_WIDTH, &i->n_heads));
+    KE_TRY(get_size(cx, m, "block_count", 0, KE__MAX_LAYERS, &i->n_layers));
+    KE_TRY(get_size(cx, m, "embedding_length", 0, KE__MAX_WIDTH, &i->d_model));
+    KE_TRY(get_size(cx, m, "feed_forward_length", 0, KE__MAX_WIDTH, &i->d_ffn));
+    KE_TRY(get_size(cx, m, "attention.head_count", 0, KE__MAX_WIDTH, &i->n_heads));
     KE_TRY(
         get_size(cx, m, "attention.head_count_kv", i->n_heads, i->n_heads, &i->n_kv_heads));
-    KE_TRY(get_size(cx, m, "context_length", 2048, MAX_CONTEXT, &i->n_context));
+    KE_TRY(get_size(cx, m, "context_length", 2048, KE__MAX_CONTEXT, &i->n_context));
     KE_TRY(get_size(cx, m, "attention.key_length",
-                    i->d_model >= i->n_heads ? i->d_model / i->n_heads : 1, MAX_WIDTH,
+                    i->d_model >= i->n_heads ? i->d_model / i->n_heads : 1, KE__MAX_WIDTH,
                     &i->head_dim));
     uint32_t value_dim = 0;
-    KE_TRY(get_size(cx, m, "attention.value_length", i->head_dim, MAX_WIDTH, &value_dim));
+    KE_TRY(
+        get_size(cx, m, "attention.value_length", i->head_dim, KE__MAX_WIDTH, &value_dim));
     if (value_dim != i->head_dim || i->n_heads % i->n_kv_heads != 0)
         return ke__fail(cx, KE_ENOTSUP, i->path,
                         "attention of %" PRIu32 " heads over %" PRIu32
                         ", key width %" PRIu32 ", value width %" PRIu32
                         ": expected equal widths, and a multiple",
                         i->n_heads, i->n_kv_heads, i->head_dim, value_dim);
-    if ((uint64_t)i->n_heads * i->head_dim > MAX_WIDTH)
+    if ((uint64_t)i->n_heads * i->head_dim > KE__MAX_WIDTH)
         return ke__fail(cx, KE_ENOTSUP, i->path,
                         "attention of %" PRIu32 " heads, %" PRIu32
                         " wide: expected at most %d in all",
-                        i->n_heads, i->head_dim, MAX_WIDTH);
+                        i->n_heads, i->head_dim, KE__MAX_WIDTH);
     m->kv_dim = i->n_kv_heads * i->head_dim;
     KE_TRY(get_real(cx, m,
                     m->arch->norm == KE__NORM_RMS ? "attention.layer_norm_rms_epsilon"
@@ -254,9 +253,9 @@ static ke_status read_rope(ke_ctx *cx, ke_model *m)
     KE_TRY(get_real(cx, m, "rope.freq_base_swa", 10000.0F, &local_base));
     /* Gemma 3: five layers with a window and a base of their own, then one that sees all.
      */
-    KE_TRY(get_size(cx, m, "attention.sliding_window_pattern", 6, MAX_WIDTH, &period));
+    KE_TRY(get_size(cx, m, "attention.sliding_window_pattern", 6, KE__MAX_WIDTH, &period));
     if (m->arch->sliding)
-        KE_TRY(get_size(cx, m, "attention.sliding_window", 0, MAX_CONTEXT, &window));
+        KE_TRY(get_size(cx, m, "attention.sliding_window", 0, KE__MAX_CONTEXT, &window));
     KE_TRY(read_rope_factors(cx, m));
     for (uint32_t l = 0; l < m->info.n_layers; l++) {
         bool local = m->arch->sliding && (l + 1) % period != 0;
