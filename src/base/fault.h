@@ -2,6 +2,7 @@
 #ifndef KE_BASE_FAULT_H
 #define KE_BASE_FAULT_H
 
+#include <sys/statvfs.h>
 #include <sys/types.h>
 
 typedef struct ke__calls {
@@ -13,6 +14,7 @@ typedef struct ke__calls {
     int (*rename)(int from_folder, const char *from, int to_folder, const char *to,
                   unsigned flags);
     int (*open)(const char *path, int flags, mode_t mode); /* of outputs under way */
+    int (*statvfs)(const char *path, struct statvfs *disk);
 } ke__calls;
 
 extern ke__calls ke__sys;

@@ -21,7 +21,7 @@ static int open_file(const char *path, int flags, mode_t mode)
     return open(path, flags, mode);
 }
 
-ke__calls ke__sys = {read, write, fsync, linkat, renameat2, open_file};
+ke__calls ke__sys = {read, write, fsync, linkat, renameat2, open_file, statvfs};
 
 ke_status ke__out_folder_of(ke_ctx *cx, char **out, const char *path)
 {
@@ -58,6 +58,30 @@ static ke_status check_target(ke_ctx *cx, const ke__out *out)
     if (!out->force)
         return ke__fail(cx, KE_EEXIST, out->path, "the output exists already");
     return KE_OK;
+}
+
+ke_status ke__out_room(ke_ctx *cx, const char *path, uint64_t bytes)
+{
+    ke_status st = KE_OK;
+    struct statvfs disk;
+    char *name = NULL, *folder = NULL;
+    uint64_t left = bytes;
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    KE_TRY(ke__strndup(cx, &name, path, n));
+    KE_TRY(ke__out_folder_of(cx, &folder, name));
+    if (ke__sys.statvfs(folder, &disk) == 0)
+        left = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (left < bytes)
+        st = ke__fail(cx, KE_EIO, path,
+                      "the output takes about %llu MB, %llu MB are free there",
+                      (unsigned long long)(bytes / 1000000 + 1),
+                      (unsigned long long)(left / 1000000));
+done:
+    ke__free(cx, folder);
+    ke__free(cx, name);
+    return st;
 }
 
 ke_status ke__out_hidden(ke_ctx *cx, char **name, const char *folder, const char *path)

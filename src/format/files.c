@@ -412,3 +412,26 @@ void ke__files_beside_free(ke_ctx *cx, char **names, size_t n)
         ke__free(cx, names[i]);
     ke__free(cx, names);
 }
+
+ke_status ke__files_room(ke_ctx *cx, const ke__files *f, const char *path,
+                         unsigned n_copies)
+{
+    ke_status st = KE_OK;
+    uint64_t bytes = f->bytes;
+    struct stat info;
+    char **names = NULL, *beside = NULL;
+    size_t n = 0;
+    KE_TRY(ke__files_beside(cx, &names, &n, f));
+    for (size_t i = 0; i < n; i++) {
+        KE_TRY(ke__format(cx, &beside, "%s/%s", f->folder, names[i]));
+        if (stat(beside, &info) == 0)
+            bytes += (uint64_t)info.st_size;
+        ke__free(cx, beside);
+        beside = NULL;
+    }
+    KE_TRY(ke__out_room(cx, path, bytes * n_copies));
+done:
+    ke__free(cx, beside);
+    ke__files_beside_free(cx, names, n);
+    return st;
+}

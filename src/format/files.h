@@ -49,6 +49,9 @@ KE_MUST_CHECK ke_status ke__files_refuse(ke_ctx *cx, const ke__files *files,
 KE_MUST_CHECK ke_status ke__files_beside(ke_ctx *cx, char ***out, size_t *n,
                                          const ke__files *files);
 void ke__files_beside_free(ke_ctx *cx, char **names, size_t n);
+/* KE_EIO if the disk that `path` is to be on has no room for `n_copies` of them all. */
+KE_MUST_CHECK ke_status ke__files_room(ke_ctx *cx, const ke__files *files, const char *path,
+                                       unsigned n_copies);
 
 /* Whether `name` is NAME-00001-of-0000N.gguf with N > 1; *stem: bytes of NAME. */
 bool ke__split_name(const char *name, size_t *stem, unsigned *part, unsigned *n_parts);

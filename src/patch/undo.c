@@ -202,6 +202,7 @@ ke_status ke_undo(ke_ctx *cx, const char *edited_path, const char *patch_path,
     KE_TRY(ke__file_refuse_input(cx, out_path, patch_path));
     KE_TRY(ke__files_open(cx, &edited, edited_path));
     KE_TRY(ke__files_refuse(cx, &edited, out_path));
+    KE_TRY(ke__files_room(cx, &edited, out_path, 1));
     KE_TRY(ke__files_sha256(cx, &edited, hash));
     KE_TRY(find_patch(cx, &p, patch_path, hash));
     KE_TRY(meta_hash(cx, base, p, patch_path, "sha256_base"));

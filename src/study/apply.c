@@ -139,6 +139,8 @@ ke_status ke_apply(ke_ctx *cx, const ke_apply_job *job, char sha256[65])
         KE_TRY(ke__file_refuse_input(cx, job->output_path, job->patch_paths[i]));
     KE_TRY(ke_model_open(cx, &model, job->base_path));
     KE_TRY(ke__files_refuse(cx, &model->files, job->output_path));
+    /* Of several patches each is merged into what the one before gave. */
+    KE_TRY(ke__files_room(cx, &model->files, job->output_path, job->n_patches > 1 ? 2 : 1));
     for (size_t i = 0; i < job->n_patches; i++) {
         if (i > 0)
             KE_TRY(step_on(cx, &model, &out, &before));

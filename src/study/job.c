@@ -245,7 +245,8 @@ static ke_status make_plan(ke_ctx *cx, ke__run *run)
     KE_TRY(say_subjects(cx, run));
     KE_TRY(ke__lengths_check(cx, run));
     KE_TRY(plan_ladder(cx, run, &seconds));
-    KE_TRY(ke__outputs_room(cx, run));
+    if (run->output_path)
+        KE_TRY(ke__files_room(cx, &run->model->files, run->output_path, 1));
     bytes_text(need, plan->peak_bytes);
     bytes_text(have, limit);
     if (run->n_rungs > 1)

@@ -3,10 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* --- before work -----------------------------------------------------------------------
@@ -139,27 +137,6 @@ ke_status ke__outputs_check(ke_ctx *cx, ke__run *run)
 done:
     ke__files_close(cx, &base);
     return st;
-}
-
-ke_status ke__outputs_room(ke_ctx *cx, const ke__run *run)
-{
-    struct statvfs disk;
-    char folder[PATH_MAX];
-    uint64_t need = run->model->files.bytes;
-    const char *path = run->output_path, *slash = path ? strrchr(path, '/') : NULL;
-    if (!path)
-        return KE_OK;
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1,
-             slash ? path : ".");
-    if (statvfs(folder, &disk) != 0)
-        return KE_OK;
-    uint64_t left = (uint64_t)disk.f_bavail * disk.f_frsize;
-    if (left < need)
-        return ke__fail(cx, KE_EIO, path,
-                        "the edited model takes about %llu MB, %llu MB are free there",
-                        (unsigned long long)(need / 1000000),
-                        (unsigned long long)(left / 1000000));
-    return KE_OK;
 }
 
 /* --- after work --------------------------------------------------------------------------

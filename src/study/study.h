@@ -56,8 +56,6 @@ KE_MUST_CHECK ke_status ke__run_say(ke_ctx *cx, const ke__run *run, const char *
 
 /* Settle run->output_path and run->patch_path, and refuse what could not be written. */
 KE_MUST_CHECK ke_status ke__outputs_check(ke_ctx *cx, ke__run *run);
-/* Refuse now what the disk has no room for. */
-KE_MUST_CHECK ke_status ke__outputs_room(ke_ctx *cx, const ke__run *run);
 /* Write the edited model and the patch, ask the facts in the written file, then give both
  * their names: patch first. Nothing gets a name if a fact no longer holds there. */
 KE_MUST_CHECK ke_status ke__outputs_write(ke_ctx *cx, ke__run *run);

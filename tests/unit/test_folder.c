@@ -1,5 +1,7 @@
 /* Models of several files: safetensors folders against transformers, split GGUF against the
  * whole file, edited copies of both and the way back. */
+#include "base/fault.h"
+#include "knowedit/study.h"
 #include "patch/patch.h"
 
 #include <math.h>
@@ -585,6 +587,59 @@ static void folders_appear_whole(void **state)
     ke_ctx_free(cx);
 }
 
+static uint64_t n_free;
+
+static int little_room(const char *path, struct statvfs *disk)
+{
+    (void)path;
+    *disk = (struct statvfs){.f_frsize = 1, .f_bavail = n_free};
+    return 0;
+}
+
+/* All files of the folder are copied: its weights, and what lies beside them. */
+static void room_is_looked_for_first(void **state)
+{
+    static const char *const files[] = {
+        "config.json", "tokenizer.json", "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"};
+    ke_ctx *cx = ke_ctx_new(NULL);
+    const ke__calls calls = ke__sys;
+    const char *patch = scratch_path(state, "p");
+    char folder[512], edited[512], back[512], path[1024], said[65];
+    uint64_t bytes = 0;
+    ke__files f;
+    snprintf(folder, sizeof folder, "%s", copied(cx, state, "llama"));
+    snprintf(edited, sizeof edited, "%s", scratch_path(state, "edited"));
+    snprintf(back, sizeof back, "%s/", scratch_path(state, "back"));
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        struct stat info;
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        assert_int_equal(0, stat(path, &info));
+        bytes += (uint64_t)info.st_size;
+    }
+    edit(cx, folder, "blk.1.ffn_down.weight", NULL, edited, patch);
+    assert_int_equal(3, scratch_count(state));
+    ke__sys.statvfs = little_room;
+    assert_int_equal(KE_OK, ke__files_open(cx, &f, folder));
+    n_free = 2 * bytes;
+    assert_int_equal(KE_OK, ke__files_room(cx, &f, edited, 2));
+    assert_int_equal(KE_EIO, ke__files_room(cx, &f, edited, 3));
+    n_free = bytes - 1;
+    assert_int_equal(KE_EIO, ke__files_room(cx, &f, edited, 1));
+    ke__files_close(cx, &f);
+    assert_int_equal(KE_EIO, ke_undo(cx, edited, patch, back, false, said));
+    assert_non_null(strstr(ke_ctx_message(cx), "takes about 1 MB, 0 MB are free there"));
+    const ke_apply_job job = {.base_path = folder,
+                              .patch_paths = (const char *const[]){patch},
+                              .n_patches = 1,
+                              .output_path = back};
+    assert_int_equal(KE_EIO, ke_apply(cx, &job, said));
+    assert_int_equal(3, scratch_count(state));
+    ke__sys = calls;
+    assert_int_equal(KE_OK, ke_undo(cx, edited, patch, back, false, said));
+    ke_ctx_free(cx);
+}
+
 static ke_status open_all(ke_ctx *cx, void *payload)
 {
     ke_model *m = NULL;
@@ -614,6 +669,7 @@ int main(void)
         WITH_FOLDER(refuses_absurd_numbers),
         WITH_FOLDER(refuses_bad_shards),
         WITH_FOLDER(folders_appear_whole),
+        WITH_FOLDER(room_is_looked_for_first),
         cmocka_unit_test(survives_allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
