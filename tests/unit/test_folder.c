@@ -17,6 +17,7 @@
 #include <jansson.h>
 #include <sys/stat.h>
 
+#include "support/folders.h"
 #include "support/oom.h"
 #include "support/scratch.h"
 #include "support/tiny_model.h"
@@ -24,7 +25,7 @@
 #define HF "tests/data/hf/"
 static const char *const folders[] = {"llama", "llama-linear", "qwen2",
                                       "qwen3", "gemma3",       "gpt2"};
-enum { N_FOLDERS = sizeof folders / sizeof folders[0], N_IDS = 12, PARTS = 3 };
+enum { N_FOLDERS = sizeof folders / sizeof folders[0], N_IDS = 12, PARTS = FOLDER_PARTS };
 
 static char *text_of(ke_ctx *cx, const char *path, size_t *bytes)
 {
@@ -194,63 +195,6 @@ static void safetensors_come_back(void **state)
 
 /* --- split GGUF ---------------------------------------------------------------------- */
 
-static ke__gguf_new_kv kv_of(const char *key, uint64_t value)
-{
-    return (ke__gguf_new_kv){.key = key, .type = KE__GGUF_U16, .value.u = value};
-}
-
-static void put(ke_ctx *cx, ke__text *to, const void *data, size_t bytes)
-{
-    assert_int_equal(KE_OK, ke__text_add(cx, to, data, bytes));
-}
-
-/* The file at `path` as parts in `folder`, by hand: keys, split keys, a third of the
- * tensors each. */
-static void split(ke_ctx *cx, const char *path, const char *folder, uint64_t count_said)
-{
-    ke__gguf g;
-    assert_int_equal(0, mkdir(folder, 0777));
-    assert_int_equal(KE_OK, ke__gguf_open(cx, &g, path));
-    for (size_t i = 0; i < PARTS; i++) {
-        size_t first = g.n_tensors * i / PARTS, end = g.n_tensors * (i + 1) / PARTS;
-        ke__text whole = {0}, own = {0};
-        char name[512];
-        uint64_t at = 0, counts[2];
-        const ke__gguf_new_kv kvs[] = {kv_of("split.no", i), kv_of("split.count", PARTS),
-                                       kv_of("split.tensors.count", count_said)};
-        assert_int_equal(KE_OK, ke__gguf_keys(cx, &own, kvs, 3));
-        counts[0] = end - first;
-        counts[1] = 3 + (i == 0 ? g.n_kvs : 0);
-        memcpy(own.data + 8, counts, sizeof counts);
-        assert_int_equal(KE_OK, ke__text_add(cx, &whole, own.data, own.bytes));
-        for (size_t k = 0; i == 0 && k < g.n_kvs; k++)
-            assert_int_equal(KE_OK, ke__text_add(cx, &whole,
-                                                 (const char *)g.map.data + g.kvs[k].offset,
-                                                 g.kvs[k].bytes));
-        for (size_t k = first; k < end; k++) {
-            const ke__tensor *t = &g.tensors[k];
-            uint64_t n = strlen(t->name);
-            put(cx, &whole, &n, 8);
-            put(cx, &whole, t->name, n);
-            put(cx, &whole, &t->n_dims, 4);
-            put(cx, &whole, t->dims, 8 * t->n_dims);
-            put(cx, &whole, &t->type->id, 4);
-            put(cx, &whole, &at, 8);
-            at += (t->bytes + 31) / 32 * 32;
-        }
-        for (size_t k = first; k < end; k++) {
-            while (whole.bytes % 32)
-                put(cx, &whole, "", 1);
-            put(cx, &whole, g.tensors[k].data, g.tensors[k].bytes);
-        }
-        snprintf(name, sizeof name, "%s/tiny-%05zu-of-%05d.gguf", folder, i + 1, PARTS);
-        scratch_write(name, whole.data, whole.bytes);
-        ke__free(cx, whole.data);
-        ke__free(cx, own.data);
-    }
-    ke__gguf_close(cx, &g);
-}
-
 static uint64_t tiny(ke_ctx *cx, const char *path)
 {
     ke__gguf g;
@@ -268,7 +212,8 @@ static void parts_are_the_whole(void **state)
                *folder = scratch_path(state, "s");
     const int32_t ids[] = {5, 77, 130, 9};
     char path[512];
-    split(cx, whole, folder, tiny(cx, whole));
+    tiny(cx, whole);
+    folder_split(cx, whole, folder, 0);
     ke_model *a = opened(cx, whole);
     float *x = calloc(a->info.n_vocab, sizeof *x), *y = calloc(a->info.n_vocab, sizeof *y);
     assert_int_equal(KE_OK, ke_logits(cx, x, a, NULL, (ke_ids){ids, 4}));
@@ -299,7 +244,8 @@ static void parts_come_back(void **state)
     const char *whole = scratch_path(state, "whole.gguf");
     char folder[512], said[65], name[32];
     snprintf(folder, sizeof folder, "%s", scratch_path(state, "s"));
-    split(cx, whole, folder, tiny(cx, whole));
+    tiny(cx, whole);
+    folder_split(cx, whole, folder, 0);
     for (size_t i = 0; i < 4; i++) {
         const char *patch = scratch_path(state, "p");
         snprintf(name, sizeof name, "%zu%s", i, outputs[i % 2]);
@@ -334,8 +280,8 @@ static void refuses_bad_parts(void **state)
                *t = scratch_path(state, "t");
     uint64_t n = tiny(cx, whole);
     char first[512], second[512], third[512], moved[512];
-    split(cx, whole, s, n);
-    split(cx, whole, t, n + 1);
+    folder_split(cx, whole, s, 0);
+    folder_split(cx, whole, t, n + 1);
     refused(cx, t, KE_EFORMAT, "split.tensors.count is");
     snprintf(first, sizeof first, "%s/tiny-00001-of-00003.gguf", s);
     snprintf(second, sizeof second, "%s/tiny-00002-of-00003.gguf", s);
@@ -352,23 +298,10 @@ static void refuses_bad_parts(void **state)
     ke_ctx_free(cx);
 }
 
-static const char *copied(ke_ctx *cx, void **state, const char *name)
+static const char *copied(void **state, const char *name)
 {
-    static const char *const files[] = {"config.json",
-                                        "tokenizer.json",
-                                        "model.safetensors",
-                                        "model.safetensors.index.json",
-                                        "model-00001-of-00002.safetensors",
-                                        "model-00002-of-00002.safetensors"};
     const char *to = scratch_path(state, name);
-    char from[512], path[512];
-    assert_int_equal(0, mkdir(to, 0777));
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        snprintf(from, sizeof from, HF "%s/%s", name, files[i]);
-        snprintf(path, sizeof path, "%s/%s", to, files[i]);
-        if (ke__file_exists(from))
-            copy(cx, from, path);
-    }
+    folder_copy(name, to);
     return to;
 }
 
@@ -411,7 +344,7 @@ static void refuses_contradictions(void **state)
         {"tie_word_embeddings", "3", KE_EFORMAT, "tie_word_embeddings is 3, true or false"},
     };
     ke_ctx *cx = ke_ctx_new(NULL);
-    const char *folder = copied(cx, state, "qwen2");
+    const char *folder = copied(state, "qwen2");
     char path[512];
     snprintf(path, sizeof path, "%s/config.json", folder);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -472,7 +405,7 @@ static void refuses_absurd_numbers(void **state)
          "to 268435456 expected"},
         {"qwen2", "sliding_window", "-4", "sliding_window is -4, a whole number"},
         {"qwen2", "sliding_window", "1.5", "sliding_window is 1.5, a whole number"},
-        {"qwen2", "rms_norm_eps", "-1e-6", "rms_norm_eps is -1e-06, a number from 0 to 1 "},
+        {"qwen2", "rms_norm_eps", "-1e-6", "rms_norm_eps is -1e-6, a number from 0 to 1 "},
         {"qwen2", "rms_norm_eps", "\"1e-6\"",
          "rms_norm_eps is \"1e-6\", a number from 0 to 1"},
         {"qwen2", "use_sliding_window", "\"no\"", "is \"no\", true or false expected"},
@@ -514,8 +447,7 @@ static void refuses_absurd_numbers(void **state)
     char path[512], from[512];
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         snprintf(path, sizeof path, "%s", scratch_path(state, cases[i].folder));
-        const char *folder =
-            ke__file_exists(path) ? path : copied(cx, state, cases[i].folder);
+        const char *folder = ke__file_exists(path) ? path : copied(state, cases[i].folder);
         char config[600];
         snprintf(from, sizeof from, HF "%s/config.json", cases[i].folder);
         snprintf(config, sizeof config, "%s/config.json", folder);
@@ -530,7 +462,7 @@ static void refuses_absurd_numbers(void **state)
 static void refuses_bad_shards(void **state)
 {
     ke_ctx *cx = ke_ctx_new(NULL);
-    const char *folder = copied(cx, state, "llama");
+    const char *folder = copied(state, "llama");
     char one[512], two[512], index[512];
     snprintf(one, sizeof one, "%s/model-00001-of-00002.safetensors", folder);
     snprintf(two, sizeof two, "%s/model-00002-of-00002.safetensors", folder);
@@ -608,7 +540,7 @@ static void room_is_looked_for_first(void **state)
     char folder[512], edited[512], back[512], path[1024], said[65];
     uint64_t bytes = 0;
     ke__files f;
-    snprintf(folder, sizeof folder, "%s", copied(cx, state, "llama"));
+    snprintf(folder, sizeof folder, "%s", copied(state, "llama"));
     snprintf(edited, sizeof edited, "%s", scratch_path(state, "edited"));
     snprintf(back, sizeof back, "%s/", scratch_path(state, "back"));
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
