@@ -74,7 +74,7 @@ $(BUILD)/tests/fuzz/fuzz_token $(BUILD)/fuzz_token: \
 $(FUZZ): %: %.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libknowedit.a
 	$(CC) -o $@ $^ $(LIBS)
 # The whole program under another name, its allocator and its system calls wrapped.
-WRAPPED := ke__alloc_libc open read write fsync link linkat rename renameat2 mmap fopen mkdtemp \
+WRAPPED := ke__alloc_libc open read write fsync link linkat rename renameat2 mmap fopen mkdir mkdtemp \
            json_loads json_loadb
 $(BUILD)/tests/faults/main.o: $(BUILD)/src/cli/main.o
 	@mkdir -p $(@D)

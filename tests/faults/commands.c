@@ -2,6 +2,7 @@
 #include "faults/faulty.h"
 
 #include "support/bench_run.h"
+#include "support/folders.h"
 #include "support/scratch.h"
 #include "support/tiny_model.h"
 
@@ -22,6 +23,8 @@
 #define BRIEF "--preset", "easyedit", "--steps", "3", "--layer", "1"
 #define BASE  "-m", "base.gguf"
 #define EDIT  "edit", BASE, FACT, BRIEF, "--contexts", "none"
+#define EDIT_FOLDER(folder)                                                                \
+    "edit", "-m", folder, FACT, BRIEF, "--contexts", "none", "--cov", "identity"
 #define EDITED                                                                             \
     {                                                                                      \
         "e.gguf", "e.gguf.kepatch"                                                         \
@@ -71,6 +74,19 @@ const faulty_command faulty_commands[FAULTY_MAX_COMMANDS] = {
      {"a.gguf"}},
     {"undo", {"undo", "edited.gguf", "-o", "out/u.gguf"}, {"u.gguf"}},
     {"diff", {"diff", "base.gguf", "edited.gguf"}, {NULL}},
+    {"edit: shards", {EDIT_FOLDER("shards"), "-o", "out/e"}, {"e/", "e.kepatch"}},
+    {"edit: parts", {EDIT_FOLDER("parts"), "-o", "out/e"}, {"e/", "e.kepatch"}},
+    {"edit: parts into one file", {EDIT_FOLDER("parts"), "-o", "out/e.gguf"}, EDITED},
+    {"apply: shards",
+     {"apply", "-m", "shards", "--patch", "edited-shards.kepatch", "-o", "out/a"},
+     {"a/"}},
+    {"apply: parts",
+     {"apply", "-m", "parts", "--patch", "edited-parts.kepatch", "-o", "out/a"},
+     {"a/"}},
+    {"undo: shards", {"undo", "edited-shards", "-o", "out/u"}, {"u/"}},
+    {"undo: parts", {"undo", "edited-parts", "-o", "out/u"}, {"u/"}},
+    {"diff: shards", {"diff", "shards", "edited-shards"}, {NULL}},
+    {"ask: shards", {"ask", "-m", "shards", "-n", "2", "--top", "2", "the ab"}, {NULL}},
     {"stats",
      {"stats", BASE, "-o", "out/s.stats", "--layers", "0,2", "--tokens", "64", "--chunk",
       "16", "-f", "text.txt"},
@@ -117,7 +133,10 @@ int faulty_make(void **state)
     ke_status st =
         tiny_model_write(cx, &(tiny_spec){.type = "q8_0", .d = 64, .head_dim = 16},
                          scratch_path(state, "base.gguf"));
+    if (st == KE_OK)
+        folder_split(cx, scratch_path(state, "base.gguf"), scratch_path(state, "parts"), 0);
     ke_ctx_free(cx);
+    folder_copy("llama", scratch_path(state, "shards"));
     if (st != KE_OK || mkdir(scratch_path(state, "out"), 0777) != 0)
         return -1;
     write_text(state, "data.json", bench_facts);
@@ -132,6 +151,8 @@ int faulty_make(void **state)
                "the man in a town on the other end of the road in the town there, "
                "and on the other end in a town the man");
     return RUN(EDIT, "-o", "edited.gguf") &&
+                   RUN(EDIT_FOLDER("shards"), "-o", "edited-shards") &&
+                   RUN(EDIT_FOLDER("parts"), "-o", "edited-parts") &&
                    RUN("edit", BASE, FACT, "--method", "ice", "--patch", "told.kepatch") &&
                    RUN("stats", BASE, "-o", "base.stats", "--layers", "1", "--tokens", "64",
                        "--chunk", "16") &&
@@ -196,10 +217,15 @@ int faulty_group(const faulty_way *ways, size_t n_ways, const faulty_way *more,
     static char names[MAX][80];
     static struct CMUnitTest tests[MAX];
     size_t n = 0;
-    for (; n < n_more; n++)
-        tests[n] = (struct CMUnitTest){.name = more[n].name, .test_func = more[n].test};
+    const char *only = getenv("FAULT_ONLY");
+    for (size_t i = 0; i < n_more; i++)
+        if (!only || strstr(more[i].name, only))
+            tests[n++] =
+                (struct CMUnitTest){.name = more[i].name, .test_func = more[i].test};
     for (const faulty_command *c = faulty_commands; c->title; c++)
         for (size_t i = 0; i < n_ways && n < MAX; i++, n++) {
+            if (only && !strstr(c->title, only))
+                break;
             snprintf(names[n], sizeof names[n], "%s (%s)", c->title, ways[i].name);
             tests[n] = (struct CMUnitTest){.name = names[n],
                                            .test_func = ways[i].test,

@@ -25,6 +25,7 @@ typedef struct faulty_plan {
     long at; /* -1: none */
     bool on;
     int error;         /* errno of a system call; 0: it succeeds, by halves */
+    bool dies;         /* a system call does not fail, but is where SIGKILL comes */
     bool no_tmpfile;   /* O_TMPFILE is unknown, as it is to some file systems */
     bool force;        /* --force is given; outputs may hold FAULTY_EARLIER */
     double kill_after; /* seconds of processor time until SIGKILL; 0: it is not killed */
@@ -42,7 +43,7 @@ typedef struct faulty_run {
 } faulty_run;
 
 /* Arguments without the program's name, for the folder that faulty_make() fills, and the
- * files that are written there. */
+ * files that are written to its out/; "NAME/" is a folder. */
 typedef struct faulty_command {
     const char *title;
     const char *args[28];
@@ -54,8 +55,9 @@ extern const faulty_command
     faulty_commands[FAULTY_MAX_COMMANDS]; /* the rest has no title */
 
 /* cmocka fixtures of a group: the folder, and its removal. It holds base.gguf, edited.gguf
- * with its patch, told.kepatch, facts in three forms, data.json, text.txt, run.sqlite, and
- * the folder out/, into which all commands write. */
+ * with its patch, the folders shards/ (of a safetensors model), parts/ (of a split GGUF)
+ * and edited copies of both with their patches, told.kepatch, facts in three forms,
+ * data.json, text.txt, run.sqlite, and the folder out/, into which all commands write. */
 int faulty_make(void **state);
 int faulty_remove(void **state);
 
@@ -102,7 +104,8 @@ typedef struct faulty_way {
     void (*test)(void **command);
 } faulty_way;
 extern void *faulty_folder; /* the folder of faulty_group() */
-/* All commands by all ways, and other tests, as one group: main()'s result. */
+/* All commands by all ways, and other tests, as one group: main()'s result. $FAULT_ONLY
+ * takes those with a text in their names. */
 int faulty_group(const faulty_way *ways, size_t n_ways, const faulty_way *more,
                  size_t n_more);
 

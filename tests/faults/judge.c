@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -22,8 +23,20 @@ static const char *output_path(void **state, const char *name)
     return scratch_path(state, path);
 }
 
+/* The name of an output; "NAME/" stands for the folder NAME. */
+static size_t name_bytes(const char *output)
+{
+    size_t n = strlen(output);
+    return output[n - 1] == '/' ? n - 1 : n;
+}
+
+static bool is_folder(const char *output)
+{
+    return output[name_bytes(output)] == '/';
+}
+
 /* The whole file, NULL if there is none; the caller's. */
-static char *slurp(const char *path, size_t *bytes)
+static char *slurp_file(const char *path, size_t *bytes)
 {
     FILE *f = fopen(path, "rb");
     *bytes = 0;
@@ -37,6 +50,53 @@ static char *slurp(const char *path, size_t *bytes)
     *bytes = fread(data, 1, (size_t)size, f);
     fclose(f);
     return data;
+}
+
+/* All files of a folder one after another, each with its name and size. */
+static char *slurp_folder(const char *path, size_t *bytes)
+{
+    struct dirent **list = NULL;
+    int n = scandir(path, &list, NULL, alphasort);
+    char *all = n < 0 ? NULL : calloc(1, 1);
+    *bytes = 0;
+    for (int i = 0; i < n; i++) {
+        char name[4096], head[300];
+        size_t size;
+        snprintf(name, sizeof name, "%.3000s/%s", path, list[i]->d_name);
+        char *data = list[i]->d_type == DT_REG ? slurp_file(name, &size) : NULL;
+        if (data) {
+            int m = snprintf(head, sizeof head, "%s %zu\n", list[i]->d_name, size);
+            all = realloc(all, *bytes + (size_t)m + size);
+            assert_non_null(all);
+            memcpy(all + *bytes, head, (size_t)m);
+            memcpy(all + *bytes + m, data, size);
+            *bytes += (size_t)m + size;
+        }
+        free(data);
+        free(list[i]);
+    }
+    free(list);
+    return all;
+}
+
+static char *slurp(void **state, const char *output, size_t *bytes)
+{
+    const char *path = output_path(state, output);
+    return is_folder(output) ? slurp_folder(path, bytes) : slurp_file(path, bytes);
+}
+
+/* What faulty_plant() puts into a folder: a model's file, or it would not be replaced. */
+#define EARLIER_SHARD "model.safetensors"
+
+static bool is_earlier(const char *output, const char *data, size_t bytes)
+{
+    char want[128];
+    if (is_folder(output))
+        snprintf(want, sizeof want, EARLIER_SHARD " %zu\n" FAULTY_EARLIER,
+                 strlen(FAULTY_EARLIER));
+    else
+        snprintf(want, sizeof want, FAULTY_EARLIER);
+    return bytes == strlen(want) && memcmp(data, want, bytes) == 0;
 }
 
 /* --- the truth --------------------------------------------------------------------- */
@@ -84,9 +144,15 @@ void faulty_command_start(faulty_run *run, void **state, const faulty_command *c
 
 void faulty_plant(void **state, const faulty_command *c)
 {
-    for (size_t i = 0; i < N_OUTPUTS && c->outputs[i]; i++)
-        scratch_write(output_path(state, c->outputs[i]), FAULTY_EARLIER,
-                      strlen(FAULTY_EARLIER));
+    for (size_t i = 0; i < N_OUTPUTS && c->outputs[i]; i++) {
+        char path[4700];
+        bool folder = is_folder(c->outputs[i]);
+        snprintf(path, sizeof path, "%s%s", output_path(state, c->outputs[i]),
+                 folder ? EARLIER_SHARD : "");
+        if (folder)
+            assert_int_equal(0, mkdir(output_path(state, c->outputs[i]), 0777));
+        scratch_write(path, FAULTY_EARLIER, strlen(FAULTY_EARLIER));
+    }
 }
 
 /* The rows of the benchmark's run in out/; the caller's. */
@@ -114,7 +180,7 @@ static void find_truth(faulty_truth *truth, void **state, const faulty_command *
     memcpy(truth->n_calls, run.n_calls, sizeof run.n_calls);
     truth->out = plain(run.out);
     for (size_t i = 0; i < N_OUTPUTS && c->outputs[i]; i++) {
-        truth->files[i] = slurp(output_path(state, c->outputs[i]), &truth->bytes[i]);
+        truth->files[i] = slurp(state, c->outputs[i], &truth->bytes[i]);
         if (!truth->files[i])
             fail_msg("%s: no %s (exit %d)", c->title, c->outputs[i], run.code);
     }
@@ -197,34 +263,37 @@ static void judge_result(const faulty_truth *truth, const faulty_run *run)
 
 /* --- what is left ------------------------------------------------------------------- */
 
-/* An output, or a name that belongs to one: a database's journal; and of a run that was
- * killed while it replaced files, the hidden name of the new one or the earlier patch. */
-static bool belongs(const char *output, const char *name, bool killed)
+/* An output, or a name that belongs to one: a database's journal; of a run that was killed
+ * the hidden name of a folder, and while it replaced files that of the new one or the
+ * earlier patch. */
+static bool belongs(const char *output, const char *name, const faulty_run *run)
 {
     char prev[256];
-    size_t n = strlen(output);
-    snprintf(prev, sizeof prev, "%.200s.prev", output);
-    return strcmp(name, output) == 0 ||
+    size_t n = name_bytes(output);
+    bool replacing = run->killed && run->force;
+    bool hidden = name[0] == '.' && strncmp(name + 1, output, n) == 0 && name[n + 1] == '.';
+    snprintf(prev, sizeof prev, "%.*s.prev", (int)n, output);
+    return (strncmp(name, output, n) == 0 && name[n] == '\0') ||
            (strstr(name, ".sqlite-journal") && strncmp(name, output, n) == 0) ||
-           (killed && (strcmp(name, prev) == 0 ||
-                       (name[0] == '.' && strncmp(name + 1, output, n) == 0)));
+           (replacing && strcmp(name, prev) == 0) ||
+           (hidden && (replacing || (run->killed && is_folder(output))));
 }
 
-static bool known(const faulty_command *c, const char *name, bool killed)
+static bool known(const faulty_command *c, const char *name, const faulty_run *run)
 {
     bool found = strcmp(name, "cache") == 0;
     for (size_t i = 0; i < N_OUTPUTS && c->outputs[i]; i++)
-        found = found || belongs(c->outputs[i], name, killed);
+        found = found || belongs(c->outputs[i], name, run);
     return found;
 }
 
-static void judge_names(void **state, const faulty_command *c, bool killed)
+static void judge_names(void **state, const faulty_command *c, const faulty_run *run)
 {
     DIR *dir = opendir(scratch_path(state, "out"));
     assert_non_null(dir);
     for (const struct dirent *e; (e = readdir(dir));)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
-            !known(c, e->d_name, killed))
+            !known(c, e->d_name, run))
             complain("%s is left", e->d_name);
     closedir(dir);
 }
@@ -237,9 +306,10 @@ static void judge_files(void **state, const faulty_truth *truth, const faulty_ru
     bool model = false;
     for (size_t i = 0; i < N_OUTPUTS && names[i]; i++) {
         size_t bytes;
-        char *data = slurp(output_path(state, names[i]), &bytes);
-        if (run->force && data && bytes == strlen(FAULTY_EARLIER) &&
-            memcmp(data, FAULTY_EARLIER, bytes) == 0) {
+        char *data = slurp(state, names[i], &bytes);
+        if (run->force && !data)
+            complain("%s is gone, the earlier one too", names[i]);
+        if (run->force && data && is_earlier(names[i], data, bytes)) {
             free(data); /* as good as none */
             data = NULL;
         }
@@ -280,7 +350,7 @@ const char *faulty_wrong(void **state, const faulty_truth *truth, const faulty_r
         judge_error(truth, run, code);
     if (run->n_live != 0 && !run->killed)
         complain("%ld blocks were not freed", run->n_live);
-    judge_names(state, truth->command, run->killed && run->force);
+    judge_names(state, truth->command, run);
     judge_files(state, truth, run, ended_well);
     if (truth->rows)
         judge_resumed(state, truth);

@@ -1,10 +1,10 @@
 /* Killed at any moment: the program runs on the small model and gets SIGKILL after a random
- * part of the processor time that it takes. What is there then is nothing or whole, a
- * replaced model has a patch that undoes it, and the next run ends as if nothing had
- * happened. A benchmark goes on to the same rows.
+ * part of the processor time that it takes, or before one of its system calls. What is
+ * there then is nothing or whole, a replaced model has a patch that undoes it, and the next
+ * run ends as if nothing had happened. A benchmark goes on to the same rows.
  *
- * $FAULT_KILLS=N kills each N times. $FAULT_MODEL=PATH kills `edit` and `stats` on that
- * model instead. */
+ * $FAULT_KILLS=N kills each N times, $FAULT_EVERY=N before every N-th call.
+ * $FAULT_MODEL=PATH kills `edit` and `stats` on that model instead. */
 #include "faults/faulty.h"
 #include "base/base.h"
 
@@ -17,7 +17,8 @@
 
 #include <cmocka.h>
 
-enum { KILLS = 20 };
+/* Replacing takes a few calls more than writing. */
+enum { KILLS = 20, EVERY = 31, MORE_BY_FORCE = 8 };
 
 static const faulty_command *named(const char *title)
 {
@@ -73,6 +74,40 @@ static void kill_often(const faulty_command *c, bool force, long next)
     print_message("# %ld of %ld runs were killed\n", n_killed, n);
 }
 
+static void die_at_each_call(const faulty_command *c, bool no_tmpfile, bool force)
+{
+    static faulty_run run;
+    const faulty_truth *truth = faulty_truth_of(&faulty_folder, c, no_tmpfile);
+    faulty_plan plan = {
+        .kind = FAULTY_CALL, .dies = true, .no_tmpfile = no_tmpfile, .force = force};
+    long n = truth->n_calls[FAULTY_CALL] + (force ? MORE_BY_FORCE : 0);
+    long every = faulty_number("FAULT_EVERY", EVERY);
+    for (plan.at = n % every; plan.at < n; plan.at += every) {
+        if (force)
+            faulty_plant(&faulty_folder, c);
+        faulty_command_start(&run, &faulty_folder, c, &plan);
+        const char *wrong = faulty_wrong(&faulty_folder, truth, &run, NULL);
+        if (!wrong && plan.at < truth->n_calls[FAULTY_CALL] && !run.killed)
+            wrong = "it lived on";
+        if (!wrong)
+            wrong = next_fails(truth);
+        if (wrong)
+            fail_msg("killed before call %ld, %s: %s", plan.at, run.hit, wrong);
+        faulty_clear(&faulty_folder);
+    }
+}
+
+/* A benchmark's run is gone on with, not replaced. */
+static void it_dies_at_each_call(void **command)
+{
+    const faulty_command *c = *command;
+    bool replaces = c->outputs[0] && !strstr(c->outputs[0], ".sqlite");
+    for (int hidden = 0; hidden < 2 && c->outputs[0]; hidden++)
+        die_at_each_call(c, hidden, false);
+    if (replaces)
+        die_at_each_call(c, false, true);
+}
+
 static void edit_is_killed(void **state)
 {
     (void)state;
@@ -83,6 +118,18 @@ static void edit_is_killed_over_earlier_files(void **state)
 {
     (void)state;
     kill_often(named("edit"), true, 1);
+}
+
+static void edit_of_shards_is_killed(void **state)
+{
+    (void)state;
+    kill_often(named("edit: shards"), false, 1);
+}
+
+static void edit_of_shards_is_killed_over_earlier_files(void **state)
+{
+    (void)state;
+    kill_often(named("edit: shards"), true, 1);
 }
 
 static void stats_is_killed(void **state)
@@ -148,6 +195,9 @@ int main(void)
     static const faulty_way tests[] = {
         {"edit is killed", edit_is_killed},
         {"edit is killed over earlier files", edit_is_killed_over_earlier_files},
+        {"edit of shards is killed", edit_of_shards_is_killed},
+        {"edit of shards is killed over earlier files",
+         edit_of_shards_is_killed_over_earlier_files},
         {"stats is killed", stats_is_killed},
         {"bench is killed and resumed", bench_is_killed_and_resumed}};
     static const faulty_way real[] = {
@@ -155,5 +205,6 @@ int main(void)
         {"stats of the model is killed", stats_of_the_model_is_killed}};
     if (getenv("FAULT_MODEL"))
         return faulty_group(NULL, 0, real, sizeof real / sizeof real[0]);
-    return faulty_group(NULL, 0, tests, sizeof tests / sizeof tests[0]);
+    static const faulty_way ways[] = {{"killed before a call", it_dies_at_each_call}};
+    return faulty_group(ways, 1, tests, sizeof tests / sizeof tests[0]);
 }
