@@ -19,7 +19,8 @@ KE_MUST_CHECK ke_status ke__tokenizer_from_json(ke_ctx *cx, ke_tokenizer **out,
 /* The same of the texts themselves; those but the first may be {NULL, 0}. */
 typedef struct ke__tokenizer_texts {
     const char *folder; /* for messages */
-    ke__gguf_str tokenizer, tokenizer_config, config, generation_config;
+    ke__gguf_str tokenizer, tokenizer_config, config, generation_config, special_tokens_map,
+        added_tokens;
 } ke__tokenizer_texts;
 KE_MUST_CHECK ke_status ke__tokenizer_parse_json(ke_ctx *cx, ke_tokenizer **out,
                                                  const ke__tokenizer_texts *texts);

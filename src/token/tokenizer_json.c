@@ -1,5 +1,6 @@
 /* tokenizer.json and what a model's folder says beside it: vocabulary, merges and added
  * tokens, the way back from ids to text, and BOS and EOS. */
+#include "token/added_json.h"
 #include "token/json_model.h"
 #include "token/steps_json.h"
 
@@ -24,7 +25,8 @@ typedef struct loading {
     ke_tokenizer *tok;
     ke__json_model *m;
     ke__json_at at;
-    json_t *root;
+    json_t *root, *config; /* the latter: the tokenizer's, or NULL */
+    json_t *added;
     json_t *vocab; /* root's model.vocab */
     size_t n_vocab;
     ke__step_facts facts;
@@ -611,6 +613,13 @@ static ke_status read_tokenizer_config(loading *l, const json_t *config)
 {
     ke_status st = KE_OK;
     ke_tokenizer *tok = l->tok;
+    /* These classes make a post-processor of their own. */
+    const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
+    if (class && (strncmp(class, "Llama", 5) == 0 || strncmp(class, "Gemma", 5) == 0)) {
+        tok->bos = tok->eos = -1;
+        tok->add_bos = true;
+        tok->add_eos = false;
+    }
     read_mark(l, config, "bos_token", &tok->bos);
     read_mark(l, config, "eos_token", &tok->eos);
     KE_TRY(ke__json_bool_in(&l->at, config, "add_bos_token", tok->add_bos, &tok->add_bos));
@@ -670,19 +679,19 @@ static ke_status read_beside(loading *l, const char *file, ke__gguf_str text,
 static ke_status load(loading *l, const ke__tokenizer_texts *texts)
 {
     ke_status st = KE_OK;
-    json_t *added;
     KE_TRY(
         ke__json_root(&l->at, &l->root, texts->tokenizer.data, texts->tokenizer.bytes, 0));
-    KE_TRY(ke__json_array_in(&l->at, l->root, "added_tokens", &added));
+    KE_TRY(ke__added_read(&l->at, &l->added, &l->config, l->root, texts));
     KE_TRY(ke__normalizer_read(&l->at, l->root, &l->m->normalizer, &l->facts));
     KE_TRY(ke__pre_tokenizer_read(&l->at, l->root, &l->m->pre_tokenizer, &l->facts));
-    KE_TRY(load_model(l, added));
-    KE_TRY(load_added(l, added));
+    KE_TRY(load_model(l, l->added));
+    KE_TRY(load_added(l, l->added));
     KE_TRY(load_decoders(l));
     KE_TRY(ke__pieces_load(l->cx, l->tok, &l->m->pieces, read_piece, l));
     KE_TRY(load_processor(l));
-    KE_TRY(read_beside(l, "tokenizer_config.json", texts->tokenizer_config,
-                       read_tokenizer_config));
+    l->at.file = "tokenizer_config.json";
+    if (l->config)
+        KE_TRY(read_tokenizer_config(l, l->config));
     KE_TRY(read_beside(l, "config.json", texts->config, read_ids));
     KE_TRY(read_beside(l, "generation_config.json", texts->generation_config, read_ids));
     if (l->tok->eos >= 0)
@@ -707,6 +716,8 @@ ke_status ke__tokenizer_parse_json(ke_ctx *cx, ke_tokenizer **out,
     l.m = tok->data;
     KE_TRY(load(&l, texts));
 done:
+    json_decref(l.added);
+    json_decref(l.config);
     json_decref(l.root);
     if (st == KE_OK)
         *out = tok;
@@ -726,11 +737,16 @@ ke_status ke__tokenizer_from_json(ke_ctx *cx, ke_tokenizer **out, const char *fo
     KE_TRY(ke__folder_text(cx, &t.config, folder, "config.json", false));
     KE_TRY(
         ke__folder_text(cx, &t.generation_config, folder, "generation_config.json", false));
+    KE_TRY(ke__folder_text(cx, &t.special_tokens_map, folder, "special_tokens_map.json",
+                           false));
+    KE_TRY(ke__folder_text(cx, &t.added_tokens, folder, "added_tokens.json", false));
     KE_TRY(ke__tokenizer_parse_json(cx, out, &t));
 done:
     ke__free(cx, (char *)t.tokenizer.data);
     ke__free(cx, (char *)t.tokenizer_config.data);
     ke__free(cx, (char *)t.config.data);
+    ke__free(cx, (char *)t.special_tokens_map.data);
+    ke__free(cx, (char *)t.added_tokens.data);
     ke__free(cx, (char *)t.generation_config.data);
     return st;
 }

@@ -1,6 +1,6 @@
 /* tokenizer.json and a text: what stands before the first line that is "---" is the file,
- * what follows the text; tokenizer_config.json may come between, after another such line.
- */
+ * what follows the text; tokenizer_config.json and its like may come between, after another
+ * such line. */
 #include "token/token.h"
 
 #include <stdint.h>
@@ -45,6 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     ke__gguf_str second = section(&at, end), text = second;
     if (at < end) {
         texts.tokenizer_config = texts.config = second;
+        texts.special_tokens_map = texts.added_tokens = second;
         text = (ke__gguf_str){at, (uint64_t)(end - at)};
     }
     if (text.bytes > MAX_TEXT)

@@ -358,103 +358,90 @@ static void refuses_contradictions(void **state)
 }
 
 /* Of each number that config.json may hold: what nobody means, beside what is expected. */
+static const struct {
+    const char *folder, *name, *value, *says;
+} absurd[] = {
+    {"qwen2", "num_hidden_layers", "-1", "num_hidden_layers is -1, a whole number from 1 "},
+    {"qwen2", "num_hidden_layers", "0", "num_hidden_layers is 0, a whole number from 1 "},
+    {"qwen2", "num_hidden_layers", "2.5", "num_hidden_layers is 2.5, a whole number"},
+    {"qwen2", "num_hidden_layers", "\"2\"", "num_hidden_layers is \"2\", a whole number"},
+    {"qwen2", "num_hidden_layers", "[2]", "num_hidden_layers is [2], a whole number"},
+    {"qwen2", "num_hidden_layers", "1025",
+     "is 1025, a whole number from 1 to 1024 expected"},
+    {"qwen2", "num_hidden_layers", "9223372036854775807",
+     "is 9223372036854775807, a whole"},
+    {"qwen2", "hidden_size", "1048577", "is 1048577, a whole number from 1 to 1048576 "},
+    {"qwen2", "hidden_size", "4294967328", "hidden_size is 4294967328, a whole number"},
+    {"qwen2", "hidden_size", "-32", "hidden_size is -32, a whole number"},
+    {"qwen2", "hidden_size", "33",
+     "hidden_size is 33, no multiple of num_attention_heads, "
+     "which is 4"},
+    {"qwen2", "intermediate_size", "0", "intermediate_size is 0, a whole number"},
+    {"qwen2", "intermediate_size", "1e300", "intermediate_size is 1e300, a whole number"},
+    {"qwen2", "num_attention_heads", "0", "num_attention_heads is 0, a whole number"},
+    {"qwen2", "num_attention_heads", "1000000000", "is 1000000000, a whole number"},
+    {"qwen2", "num_attention_heads", "64", "hidden_size is 32, no multiple of num_att"},
+    {"qwen2", "num_key_value_heads", "3",
+     "num_attention_heads is 4, no multiple of "
+     "num_key_value_heads, which is 3"},
+    {"qwen2", "num_key_value_heads", "0", "num_key_value_heads is 0, a whole number"},
+    {"qwen2", "head_dim", "0", "head_dim is 0, a whole number"},
+    {"qwen2", "head_dim", "7", "head_dim is 7, an even number"},
+    {"qwen2", "head_dim", "1048576",
+     "num_attention_heads x head_dim is 4194304, at most "
+     "1048576 expected"},
+    {"qwen2", "vocab_size", "0", "vocab_size is 0, a whole number"},
+    {"qwen2", "vocab_size", "99999999999", "vocab_size is 99999999999, a whole number"},
+    {"qwen2", "max_position_embeddings", "0", "max_position_embeddings is 0, a whole"},
+    {"qwen2", "max_position_embeddings", "268435457",
+     "is 268435457, a whole number from 1 "
+     "to 268435456 expected"},
+    {"qwen2", "sliding_window", "-4", "sliding_window is -4, a whole number"},
+    {"qwen2", "sliding_window", "1.5", "sliding_window is 1.5, a whole number"},
+    {"qwen2", "rms_norm_eps", "-1e-6", "rms_norm_eps is -1e-6, a number from 0 to 1 "},
+    {"qwen2", "rms_norm_eps", "\"1e-6\"", "rms_norm_eps is \"1e-6\", a number from 0 to 1"},
+    {"qwen2", "use_sliding_window", "\"no\"", "is \"no\", true or false expected"},
+    {"qwen2", "rope_parameters", "7", "rope_parameters is 7, an object or null expected"},
+    {"qwen2", "rope_parameters", "{\"rope_theta\": 0}",
+     "rope_theta is 0, a number from 2 "},
+    {"qwen2", "rope_parameters", "{\"rope_theta\": -10000}", "rope_theta is -10000, a num"},
+    {"qwen2", "rope_parameters", "{\"rope_theta\": 1e40}", "rope_theta is 1e40, a number"},
+    {"qwen2", "rope_parameters", "{\"partial_rotary_factor\": -1}",
+     "partial_rotary_factor is -1, a number from 0 to 1 expected"},
+    {"qwen2", "rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 0}",
+     "factor is 0, a number from 0.001 to 1e+06 expected"},
+    {"qwen2", "rope_parameters", "{\"rope_type\": \"llama3\", \"factor\": 0.5}",
+     "factor is 0.5, a number from 1 to 1e+06 expected"},
+    {"qwen2", "rope_parameters",
+     "{\"rope_type\": \"llama3\", \"low_freq_factor\": 4, \"high_freq_factor\": 4}",
+     "low_freq_factor is 4, high_freq_factor is 4"},
+    {"gemma3", "query_pre_attn_scalar", "0", "query_pre_attn_scalar is 0, a number from "},
+    {"gemma3", "final_logit_softcapping", "-30", "final_logit_softcapping is -30, a num"},
+    {"gemma3", "sliding_window", "0", "sliding_window is 0, a whole number"},
+    {"gemma3", "_sliding_window_pattern", "0", "_sliding_window_pattern is 0, a whole num"},
+    {"gemma3", "layer_types", "[\"full_attention\"]", "layer_types has 1 entries, "},
+    {"gpt2", "n_layer", "-2", "n_layer is -2, a whole number from 1 to 1024 expected"},
+    {"gpt2", "n_embd", "0", "n_embd is 0, a whole number"},
+    {"gpt2", "n_head", "5", "n_embd is 32, no multiple of n_head, which is 5"},
+    {"gpt2", "n_positions", "63", "n_positions is 63, transformer.wpe.weight has 64 rows"},
+    {"gpt2", "n_inner", "0", "n_inner is 0, a whole number"},
+    {"gpt2", "layer_norm_epsilon", "2", "layer_norm_epsilon is 2, a number from 0 to 1 "},
+};
+
 static void refuses_absurd_numbers(void **state)
 {
-    static const struct {
-        const char *folder, *name, *value, *says;
-    } cases[] = {
-        {"qwen2", "num_hidden_layers", "-1",
-         "num_hidden_layers is -1, a whole number from 1 "},
-        {"qwen2", "num_hidden_layers", "0",
-         "num_hidden_layers is 0, a whole number from 1 "},
-        {"qwen2", "num_hidden_layers", "2.5", "num_hidden_layers is 2.5, a whole number"},
-        {"qwen2", "num_hidden_layers", "\"2\"",
-         "num_hidden_layers is \"2\", a whole number"},
-        {"qwen2", "num_hidden_layers", "[2]", "num_hidden_layers is [2], a whole number"},
-        {"qwen2", "num_hidden_layers", "1025",
-         "is 1025, a whole number from 1 to 1024 expected"},
-        {"qwen2", "num_hidden_layers", "9223372036854775807",
-         "is 9223372036854775807, a whole"},
-        {"qwen2", "hidden_size", "1048577",
-         "is 1048577, a whole number from 1 to 1048576 "},
-        {"qwen2", "hidden_size", "4294967328", "hidden_size is 4294967328, a whole number"},
-        {"qwen2", "hidden_size", "-32", "hidden_size is -32, a whole number"},
-        {"qwen2", "hidden_size", "33",
-         "hidden_size is 33, no multiple of num_attention_heads, "
-         "which is 4"},
-        {"qwen2", "intermediate_size", "0", "intermediate_size is 0, a whole number"},
-        {"qwen2", "intermediate_size", "1e300",
-         "intermediate_size is 1e300, a whole number"},
-        {"qwen2", "num_attention_heads", "0", "num_attention_heads is 0, a whole number"},
-        {"qwen2", "num_attention_heads", "1000000000", "is 1000000000, a whole number"},
-        {"qwen2", "num_attention_heads", "64", "hidden_size is 32, no multiple of num_att"},
-        {"qwen2", "num_key_value_heads", "3",
-         "num_attention_heads is 4, no multiple of "
-         "num_key_value_heads, which is 3"},
-        {"qwen2", "num_key_value_heads", "0", "num_key_value_heads is 0, a whole number"},
-        {"qwen2", "head_dim", "0", "head_dim is 0, a whole number"},
-        {"qwen2", "head_dim", "7", "head_dim is 7, an even number"},
-        {"qwen2", "head_dim", "1048576",
-         "num_attention_heads x head_dim is 4194304, at most "
-         "1048576 expected"},
-        {"qwen2", "vocab_size", "0", "vocab_size is 0, a whole number"},
-        {"qwen2", "vocab_size", "99999999999", "vocab_size is 99999999999, a whole number"},
-        {"qwen2", "max_position_embeddings", "0", "max_position_embeddings is 0, a whole"},
-        {"qwen2", "max_position_embeddings", "268435457",
-         "is 268435457, a whole number from 1 "
-         "to 268435456 expected"},
-        {"qwen2", "sliding_window", "-4", "sliding_window is -4, a whole number"},
-        {"qwen2", "sliding_window", "1.5", "sliding_window is 1.5, a whole number"},
-        {"qwen2", "rms_norm_eps", "-1e-6", "rms_norm_eps is -1e-6, a number from 0 to 1 "},
-        {"qwen2", "rms_norm_eps", "\"1e-6\"",
-         "rms_norm_eps is \"1e-6\", a number from 0 to 1"},
-        {"qwen2", "use_sliding_window", "\"no\"", "is \"no\", true or false expected"},
-        {"qwen2", "rope_parameters", "7",
-         "rope_parameters is 7, an object or null expected"},
-        {"qwen2", "rope_parameters", "{\"rope_theta\": 0}",
-         "rope_theta is 0, a number from 2 "},
-        {"qwen2", "rope_parameters", "{\"rope_theta\": -10000}",
-         "rope_theta is -10000, a num"},
-        {"qwen2", "rope_parameters", "{\"rope_theta\": 1e40}",
-         "rope_theta is 1e40, a number"},
-        {"qwen2", "rope_parameters", "{\"partial_rotary_factor\": -1}",
-         "partial_rotary_factor is -1, a number from 0 to 1 expected"},
-        {"qwen2", "rope_parameters", "{\"rope_type\": \"linear\", \"factor\": 0}",
-         "factor is 0, a number from 0.001 to 1e+06 expected"},
-        {"qwen2", "rope_parameters", "{\"rope_type\": \"llama3\", \"factor\": 0.5}",
-         "factor is 0.5, a number from 1 to 1e+06 expected"},
-        {"qwen2", "rope_parameters",
-         "{\"rope_type\": \"llama3\", \"low_freq_factor\": 4, \"high_freq_factor\": 4}",
-         "low_freq_factor is 4, high_freq_factor is 4"},
-        {"gemma3", "query_pre_attn_scalar", "0",
-         "query_pre_attn_scalar is 0, a number from "},
-        {"gemma3", "final_logit_softcapping", "-30",
-         "final_logit_softcapping is -30, a num"},
-        {"gemma3", "sliding_window", "0", "sliding_window is 0, a whole number"},
-        {"gemma3", "_sliding_window_pattern", "0",
-         "_sliding_window_pattern is 0, a whole num"},
-        {"gemma3", "layer_types", "[\"full_attention\"]", "layer_types has 1 entries, "},
-        {"gpt2", "n_layer", "-2", "n_layer is -2, a whole number from 1 to 1024 expected"},
-        {"gpt2", "n_embd", "0", "n_embd is 0, a whole number"},
-        {"gpt2", "n_head", "5", "n_embd is 32, no multiple of n_head, which is 5"},
-        {"gpt2", "n_positions", "63",
-         "n_positions is 63, transformer.wpe.weight has 64 rows"},
-        {"gpt2", "n_inner", "0", "n_inner is 0, a whole number"},
-        {"gpt2", "layer_norm_epsilon", "2",
-         "layer_norm_epsilon is 2, a number from 0 to 1 "},
-    };
     ke_ctx *cx = ke_ctx_new(NULL);
     char path[512], from[512];
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        snprintf(path, sizeof path, "%s", scratch_path(state, cases[i].folder));
-        const char *folder = ke__file_exists(path) ? path : copied(state, cases[i].folder);
+    for (size_t i = 0; i < sizeof absurd / sizeof absurd[0]; i++) {
+        snprintf(path, sizeof path, "%s", scratch_path(state, absurd[i].folder));
+        const char *folder = ke__file_exists(path) ? path : copied(state, absurd[i].folder);
         char config[600];
-        snprintf(from, sizeof from, HF "%s/config.json", cases[i].folder);
+        snprintf(from, sizeof from, HF "%s/config.json", absurd[i].folder);
         snprintf(config, sizeof config, "%s/config.json", folder);
         copy(cx, from, config);
-        set_config(folder, cases[i].name, cases[i].value);
-        refused(cx, folder, KE_EFORMAT, cases[i].says);
-        assert_non_null(strstr(ke_ctx_where(cx), cases[i].folder));
+        set_config(folder, absurd[i].name, absurd[i].value);
+        refused(cx, folder, KE_EFORMAT, absurd[i].says);
+        assert_non_null(strstr(ke_ctx_where(cx), absurd[i].folder));
     }
     ke_ctx_free(cx);
 }
