@@ -195,7 +195,7 @@ done:
     return st;
 }
 
-/* Whether `patch` is that of the model at `model`. */
+/* Whether `patch` is that of the model at `model`: of what is none, it is not. */
 static ke_status belongs(ke_ctx *cx, bool *out, const char *patch, const char *model)
 {
     ke_status st = KE_OK;
@@ -205,9 +205,9 @@ static ke_status belongs(ke_ctx *cx, bool *out, const char *patch, const char *m
     KE_TRY(ke__files_open(cx, &files, model));
     KE_TRY(ke__files_sha256(cx, &files, sha256));
     st = ke__patch_load_for(cx, &p, patch, sha256);
+done:
     *out = st == KE_OK;
     st = st == KE_ENOMEM || st == KE_ECANCELED ? st : KE_OK;
-done:
     ke_patch_free(cx, p);
     ke__files_close(cx, &files);
     return st;
