@@ -85,10 +85,16 @@ static void agrees_with_transformers(void **state)
         assert_int_equal(KE_OK, ke_logits(cx, got, m, NULL, (ke_ids){ids, N_IDS}));
         /* Logits of about 5, sums of some hundred f32 products a layer, in another order.
          */
-        for (size_t k = 0; k < n; k++)
-            if (fabs((double)got[k] - json_number_value(json_array_get(logits, k))) > 5e-5)
+        double worst = 0;
+        for (size_t k = 0; k < n; k++) {
+            double expected = json_number_value(json_array_get(logits, k));
+            double off = fabs((double)got[k] - expected);
+            worst = off > worst ? off : worst;
+            if (off > 5e-5)
                 fail_msg("%s: logit %zu is %.6f, transformers has %.6f", folders[i], k,
-                         (double)got[k], json_number_value(json_array_get(logits, k)));
+                         (double)got[k], expected);
+        }
+        print_message("# %s: %.1e, 5e-5 allowed\n", folders[i], worst);
         free(got);
         json_decref(want);
         ke_model_close(cx, m);
