@@ -189,6 +189,20 @@ static void clear(const char *folder)
     closedir(dir);
 }
 
+void faulty_drop_hidden(void **state)
+{
+    char path[4096];
+    DIR *dir = opendir(scratch_path(state, "out"));
+    assert_non_null(dir);
+    for (const struct dirent *e; (e = readdir(dir));)
+        if (e->d_name[0] == '.' && e->d_type == DT_REG) {
+            snprintf(path, sizeof path, "%.3000s/%.255s", scratch_path(state, "out"),
+                     e->d_name);
+            unlink(path);
+        }
+    closedir(dir);
+}
+
 void faulty_clear(void **state)
 {
     clear(scratch_path(state, "out"));

@@ -36,6 +36,7 @@ typedef struct faulty_run {
     long n_calls[FAULTY_KINDS];
     long n_live; /* blocks of the hook and of jansson that were not freed */
     bool force;  /* as the plan says */
+    bool hides;  /* files that are not done yet have hidden names */
     bool killed;
     double seconds; /* of processor time */
     char hit[16];   /* the system call that was made to fail */
@@ -69,6 +70,8 @@ void faulty_command_start(faulty_run *run, void **state, const faulty_command *c
                           const faulty_plan *plan);
 /* Put FAULTY_EARLIER where the outputs of `c` go. */
 void faulty_plant(void **state, const faulty_command *c);
+/* Remove the hidden files in out/, as whoever finds them may. */
+void faulty_drop_hidden(void **state);
 /* Remove what is in out/. */
 void faulty_clear(void **state);
 

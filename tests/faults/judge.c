@@ -140,6 +140,7 @@ void faulty_command_start(faulty_run *run, void **state, const faulty_command *c
         args[n++] = "--force";
     faulty_start(run, state, args, plan);
     run->force = plan->force;
+    run->hides = plan->force || plan->no_tmpfile;
 }
 
 void faulty_plant(void **state, const faulty_command *c)
@@ -264,8 +265,8 @@ static void judge_result(const faulty_truth *truth, const faulty_run *run)
 /* --- what is left ------------------------------------------------------------------- */
 
 /* An output, or a name that belongs to one: a database's journal; of a run that was killed
- * the hidden name of a folder, and while it replaced files that of the new one or the
- * earlier patch. */
+ * the hidden name of a folder, and of a file where it had one; while it replaced files also
+ * the earlier patch. */
 static bool belongs(const char *output, const char *name, const faulty_run *run)
 {
     char prev[256];
@@ -276,7 +277,7 @@ static bool belongs(const char *output, const char *name, const faulty_run *run)
     return (strncmp(name, output, n) == 0 && name[n] == '\0') ||
            (strstr(name, ".sqlite-journal") && strncmp(name, output, n) == 0) ||
            (replacing && strcmp(name, prev) == 0) ||
-           (hidden && (replacing || (run->killed && is_folder(output))));
+           (hidden && run->killed && (run->hides || is_folder(output)));
 }
 
 static bool known(const faulty_command *c, const char *name, const faulty_run *run)

@@ -38,10 +38,12 @@ static double time_of(const faulty_command *c)
     return run.seconds;
 }
 
-/* Whatever was left there, the command does its work now. */
+/* Whatever was left there, the command does its work now, and of folders nothing hidden is
+ * there after it. */
 static const char *next_fails(const faulty_truth *truth)
 {
     static faulty_run run;
+    faulty_drop_hidden(&faulty_folder);
     faulty_command_start(&run, &faulty_folder, truth->command,
                          &(faulty_plan){.at = -1, .force = true});
     const char *wrong = faulty_wrong(&faulty_folder, truth, &run, NULL);
@@ -66,9 +68,9 @@ static void kill_often(const faulty_command *c, bool force, long next)
         const char *wrong = faulty_wrong(&faulty_folder, truth, &run, NULL);
         if (!wrong && i % next == 0)
             wrong = next_fails(truth);
+        faulty_clear(&faulty_folder);
         if (wrong)
             fail_msg("killed after %.4f of %.4f s: %s", plan.kill_after, seconds, wrong);
-        faulty_clear(&faulty_folder);
     }
     assert_true(n_killed > n / 4); /* or it was too quick for this */
     print_message("# %ld of %ld runs were killed\n", n_killed, n);
@@ -91,9 +93,9 @@ static void die_at_each_call(const faulty_command *c, bool no_tmpfile, bool forc
             wrong = "it lived on";
         if (!wrong)
             wrong = next_fails(truth);
+        faulty_clear(&faulty_folder);
         if (wrong)
             fail_msg("killed before call %ld, %s: %s", plan.at, run.hit, wrong);
-        faulty_clear(&faulty_folder);
     }
 }
 
