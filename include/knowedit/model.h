@@ -103,9 +103,10 @@ KE_API bool ke_tokenizer_is_end(const ke_tokenizer *tok, int32_t id);
 /** How a family of chat templates lays out one message of a user: head, message, tail. */
 typedef struct ke_chat {
     const char *family; /**< e.g. "ChatML"; static. */
-    char *head;       /**< The system message, if the template has one, and what follows. */
-    const char *tail; /**< Up to where the answer begins; static. */
-    bool trim;        /**< White space around the message goes. */
+    char *head; /**< The system message, if the template has one, and what follows. */
+    char *tail; /**< Up to where the answer begins. */
+    bool trim;  /**< White space around the message goes. */
+    bool blank; /**< A blank begins the answer; not after a special token. */
 } ke_chat;
 /**
  * The layout of the model's own chat template, or of a family by name ("ChatML",

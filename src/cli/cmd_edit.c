@@ -171,7 +171,7 @@ static ke_status edit(ke__cli *c, const edit_options *o)
         .say = say,
         .payload = c,
     };
-    KE_TRY(ke_edit_run(c->cx, &report, &job));
+    KE_TRY(ke__opt_template(c, ke_edit_run(c->cx, &report, &job)));
     c->exit_code = report->took || o->plan_only ? KE__EXIT_OK : KE__EXIT_NOT_TAKEN;
     if (!o->plan_only || c->json)
         KE_TRY(print_report(c, report));

@@ -94,6 +94,7 @@ ke_status ke__target_ids(ke_ctx *cx, int32_t **ids, size_t *n, size_t *drop,
     int32_t *alone = NULL, *joined = NULL;
     size_t n_alone = 0, n_joined = 0, same = 0;
     *ids = NULL;
+    target = ke__chat_target(fact->chat, target);
     KE_TRY(ke_chat_format(cx, &prompt, fact->chat, fact->prompt));
     KE_TRY(ke__format(cx, &text, "%s%s%s", prompt,
                       target[0] == ' ' || !ke__chat_blank(fact->chat) ? "" : " ", target));

@@ -196,6 +196,8 @@ static ke_status make_rows(ke_ctx *cx, struct work *w, const struct state *s,
     for (size_t i = 0; i < w->n; i++)
         KE_TRY(ke__row_make(cx, &w->rows[1 + i], tok, fact->chat, s->contexts.items[i],
                             fact->prompt, fact->subject));
+    /* What the subject is, is kept as it stands in a text, in whatever form the fact is
+     * asked. */
     KE_TRY(ke__format(cx, &is_a, "%s is a", fact->subject));
     KE_TRY(ke__row_make(cx, &w->rows[1 + w->n], tok, NULL, "{}", is_a, fact->subject));
 done:

@@ -275,6 +275,11 @@ ke_status ke_generate(ke_ctx *cx, ke_generated *out, const ke_model *m,
     memset(out, 0, n * sizeof *out);
     for (size_t i = 0; i < n; i++)
         rows += prompts[i].n;
+    for (size_t i = 0; opts->max_each && i < n; i++)
+        if (opts->max_each[i] > opts->max_tokens)
+            return ke__fail(cx, KE_EINVAL, "max_each",
+                            "%zu new tokens of prompt %zu, expected at most %zu",
+                            opts->max_each[i], i + 1, opts->max_tokens);
     KE_TRY(ke__pass_fits(cx, m, rows < MAX_ROWS ? rows : MAX_ROWS, n,
                          rows + n * (opts->max_tokens < m->info.n_context
                                          ? opts->max_tokens

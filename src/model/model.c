@@ -498,11 +498,31 @@ void ke_model_drop_bos(ke_model *m)
 
 ke_status ke_chat_new(ke_ctx *cx, ke_chat **out, const ke_model *m, const char *family)
 {
+    ke_status st = KE_OK;
+    const ke_tokenizer *tok = m->tokenizer;
+    int32_t *ids = NULL, eos_id = ke_tokenizer_eos(tok);
+    char *eos = NULL;
+    size_t n = 0;
+    ke_chat *chat = NULL;
+
     *out = NULL;
     if (!family && !m->info.chat_template)
-        return ke__fail(cx, KE_ENOTSUP, "tokenizer.chat_template",
-                        "the model has no chat template: name one with --template");
-    return ke__chat_new(cx, out, m->info.chat_template, family);
+        return ke__fail(cx, KE_ENOTSUP, m->info.path, "%s: the model has no chat template",
+                        m->info.path);
+    if (eos_id >= 0)
+        KE_TRY(ke_detokenize(cx, &eos, &n, tok, &eos_id, 1));
+    KE_TRY(ke__chat_new(cx, &chat, m->info.chat_template, eos, family));
+    KE_TRY(ke_tokenize(cx, &ids, &n, tok, chat->tail, strlen(chat->tail),
+                       KE_TOK_PARSE_SPECIAL));
+    if (n > 0 && ke__token_is_special(tok, ids[n - 1]))
+        chat->blank = false;
+    *out = chat;
+    chat = NULL;
+done:
+    ke_chat_free(cx, chat);
+    ke_free(cx, ids);
+    ke_free(cx, eos);
+    return st;
 }
 
 static ke_status computable(ke_ctx *cx, const ke_model *m, const ke__param *p)

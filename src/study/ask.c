@@ -51,13 +51,13 @@ static ke_status question_new(ke_ctx *cx, question *out, const ke__run *run,
     const ke_tokenizer *tok = ke_model_tokenizer(run->model);
 
     const unsigned flags = ke__chat_flags(fact->chat);
+    const char *target = ke__chat_target(fact->chat, fact->target);
     KE_TRY(told(cx, &prompt, edits, fact->chat, fact->prompt));
     KE_TRY(
         ke_tokenize(cx, &out->prompt, &out->n_prompt, tok, prompt, strlen(prompt), flags));
-    KE_TRY(
-        ke__format(cx, &text, "%s%s%.*s", prompt,
-                   ke__chat_blank(fact->chat) && ends_open(prompt, fact->target) ? " " : "",
-                   (int)ke__trimmed(fact->target), fact->target));
+    KE_TRY(ke__format(cx, &text, "%s%s%.*s", prompt,
+                      ke__chat_blank(fact->chat) && ends_open(prompt, target) ? " " : "",
+                      (int)ke__trimmed(target), target));
     KE_TRY(ke_tokenize(cx, &out->scored, &out->n_scored, tok, text, strlen(text), flags));
     while (n < out->n_prompt && n < out->n_scored && out->prompt[n] == out->scored[n])
         n++;

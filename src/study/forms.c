@@ -2,7 +2,6 @@
  * them; the other is asked too, since that may be the one in which people will. */
 #include "study/study.h"
 
-#include <ctype.h>
 #include <string.h>
 
 #define TOKENS                                                                             \
@@ -57,15 +56,13 @@ void ke__forms_free(ke_ctx *cx, ke__run *run)
     ke__free(cx, run->laid_out);
 }
 
-/* Whether `target`, without white space around it, stands in `text` as whole words. */
-static bool names(const char *text, const char *target)
+bool ke__target_named(const char *text, const char *target)
 {
     const char *from = ke__skip_space(target);
     size_t bytes = ke__trimmed(from);
     for (const char *at = text; bytes > 0 && (at = memmem(at, strlen(at), from, bytes));
          at++) {
-        bool begins = at == text || !isalnum((unsigned char)at[-1]);
-        if (begins && !ke__at_word(at + bytes))
+        if (!ke__ends_in_word(text, at) && !ke__at_word(at + bytes))
             return true;
     }
     return false;
@@ -118,7 +115,7 @@ static void judge(ke_form *form, const char *target)
     if (!form->after)
         return;
     form->states = ke_target_holds(form->after, target);
-    form->names = names(form->after, target);
+    form->names = ke__target_named(form->after, target);
 }
 
 ke_status ke__forms_after(ke_ctx *cx, ke__run *run)

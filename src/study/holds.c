@@ -68,6 +68,17 @@ bool ke__at_word(const char *text)
     }
 }
 
+bool ke__ends_in_word(const char *text, const char *end)
+{
+    const char *last = end;
+    if (end == text)
+        return false;
+    do
+        last--;
+    while (last > text && end - last < 4 && ((unsigned char)*last & 0xc0) == 0x80);
+    return ke__at_word(last);
+}
+
 bool ke_target_holds(const char *text, const char *target)
 {
     target = ke__skip_space(target);

@@ -105,6 +105,8 @@ KE_MUST_CHECK ke_status ke__form_prompt(ke_ctx *cx, ke__prompt *out, const ke__r
                                         size_t i);
 /* What it gets there. */
 ke_form *ke__form_other(const ke__run *run, size_t i);
+/* Whether `target`, without white space around it, stands in `text` as whole words. */
+bool ke__target_named(const char *text, const char *target);
 /* Fill in what is said in the form of the job (asked already), and judge both. */
 KE_MUST_CHECK ke_status ke__forms_before(ke_ctx *cx, ke__run *run);
 KE_MUST_CHECK ke_status ke__forms_after(ke_ctx *cx, ke__run *run);
@@ -170,7 +172,8 @@ json_t *ke__json_tensors(const ke_edit_report *report);
 const char *ke__skip_space(const char *text);
 /* Bytes of `text` without the white space that it ends with. */
 size_t ke__trimmed(const char *text);
-/* Whether a letter or a digit stands at `text`. */
+/* Whether a letter or a digit stands at `text`, or as the last before `end`. */
 bool ke__at_word(const char *text);
+bool ke__ends_in_word(const char *text, const char *end);
 
 #endif

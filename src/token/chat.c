@@ -9,14 +9,17 @@
 typedef struct family {
     const char *name;
     const char *mark, *also; /* its templates contain these; `also` may be NULL */
+    const char *near;        /* and this, between a mark and the end of its tag; or NULL */
     const char *begin;       /* before everything, or NULL */
     /* Around a system message; NULL: never written. `said` is one that the template puts
      * together, else it is looked for in the template. */
     const char *system, *system_end, *said;
     const char *user, *answer; /* around the user's message */
     bool trim;                 /* white space around the message goes */
+    bool eos;                  /* the model's EOS ends the message, before `answer` */
 } family;
 
+#define BAR           "\xEF\xBD\x9C" /* a full-width | */
 #define LLAMA3_SYSTEM "<|start_header_id|>system<|end_header_id|>\n\n"
 #define LLAMA3_USER   "<|start_header_id|>user<|end_header_id|>\n\n"
 #define LLAMA3_ANSWER "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
@@ -25,57 +28,136 @@ typedef struct family {
  * templates write out. The date of Llama 3.1 is the one that its template falls back to:
  * today's would make every run another one. */
 static const family families[] = {
-    {"Phi-4", "<|im_sep|>", NULL, NULL, "<|im_start|>system<|im_sep|>", "<|im_end|>", NULL,
-     "<|im_start|>user<|im_sep|>", "<|im_end|><|im_start|>assistant<|im_sep|>", false},
-    {"ChatML", "<|im_start|>", NULL, NULL, "<|im_start|>system\n", "<|im_end|>\n", NULL,
-     "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", false},
-    {"Kimi", "<|im_middle|>", NULL, NULL, "<|im_system|>system<|im_middle|>", "<|im_end|>",
-     NULL, "<|im_user|>user<|im_middle|>",
-     "<|im_end|><|im_assistant|>assistant<|im_middle|>", false},
-    {"Llama 3.1", "<|start_header_id|>", "Today Date: ", NULL, LLAMA3_SYSTEM, "<|eot_id|>",
-     "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n", LLAMA3_USER,
-     LLAMA3_ANSWER, true},
-    {"Llama 3", "<|start_header_id|>", NULL, NULL, LLAMA3_SYSTEM, "<|eot_id|>", NULL,
-     LLAMA3_USER, LLAMA3_ANSWER, true},
-    {"Gemma", "<start_of_turn>", NULL, NULL, NULL, NULL, NULL, "<start_of_turn>user\n",
-     "<end_of_turn>\n<start_of_turn>model\n", true},
-    {"Llama 2", "[INST]", "<<SYS>>", NULL, NULL, NULL, NULL, "[INST] ", " [/INST]", true},
-    {"Mistral", "[INST]", " [/INST]", NULL, NULL, NULL, NULL, "[INST] ", " [/INST]", false},
-    {"Mistral", "[INST]", "[INST] ", NULL, NULL, NULL, NULL, "[INST] ", "[/INST]", false},
-    {"Mistral", "[INST]", NULL, NULL, NULL, NULL, NULL, "[INST]", "[/INST]", false},
-    {"GLM", "[gMASK]<sop>", NULL, "[gMASK]<sop>", NULL, NULL, NULL, "<|user|>\n",
-     "<|assistant|>", false},
-    {"Phi-3", "<|user|>", "<|end|>", NULL, "<|system|>\n", "<|end|>\n", NULL, "<|user|>\n",
-     "<|end|>\n<|assistant|>\n", false},
-    {"Zephyr", "<|user|>", NULL, NULL, "<|system|>\n", "</s>\n", NULL, "<|user|>\n",
-     "</s>\n<|assistant|>\n", false},
-    {"Granite", "<|start_of_role|>", NULL, NULL, "<|start_of_role|>system<|end_of_role|>",
-     "<|end_of_text|>\n", NULL, "<|start_of_role|>user<|end_of_role|>",
-     "<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>", false},
-    {"DeepSeek",
-     "<\xEF\xBD\x9C"
-     "User\xEF\xBD\x9C>",
-     NULL, NULL, NULL, NULL, NULL,
-     "<\xEF\xBD\x9C"
-     "User\xEF\xBD\x9C>",
-     "<\xEF\xBD\x9C"
-     "Assistant\xEF\xBD\x9C>",
-     false},
-    {"Command R", "<|START_OF_TURN_TOKEN|>", NULL, NULL, NULL, NULL, NULL,
-     "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>",
-     "<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>", true},
-    {"OpenChat", "GPT4 Correct ", NULL, NULL, NULL, NULL, NULL,
-     "GPT4 Correct User: ", "<|end_of_turn|>GPT4 Correct Assistant:", false},
-    {"Vicuna", "USER: ", "ASSISTANT:", NULL, NULL, NULL, NULL,
-     "USER: ", "\nASSISTANT:", true},
-    {"Alpaca", "### Instruction:", "### Response:", NULL, NULL, NULL, NULL,
-     "### Instruction:\n", "\n\n### Response:\n", true},
+    {.name = "Phi-4",
+     .mark = "<|im_sep|>",
+     .system = "<|im_start|>system<|im_sep|>",
+     .system_end = "<|im_end|>",
+     .user = "<|im_start|>user<|im_sep|>",
+     .answer = "<|im_end|><|im_start|>assistant<|im_sep|>"},
+    {.name = "ChatML",
+     .mark = "<|im_start|>",
+     .system = "<|im_start|>system\n",
+     .system_end = "<|im_end|>\n",
+     .user = "<|im_start|>user\n",
+     .answer = "<|im_end|>\n<|im_start|>assistant\n"},
+    {.name = "Kimi",
+     .mark = "<|im_middle|>",
+     .system = "<|im_system|>system<|im_middle|>",
+     .system_end = "<|im_end|>",
+     .user = "<|im_user|>user<|im_middle|>",
+     .answer = "<|im_end|><|im_assistant|>assistant<|im_middle|>"},
+    {.name = "Llama 3.1",
+     .mark = "<|start_header_id|>",
+     .also = "Today Date: ",
+     .system = LLAMA3_SYSTEM,
+     .system_end = "<|eot_id|>",
+     .said = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
+     .user = LLAMA3_USER,
+     .answer = LLAMA3_ANSWER,
+     .trim = true},
+    {.name = "Llama 3",
+     .mark = "<|start_header_id|>",
+     .system = LLAMA3_SYSTEM,
+     .system_end = "<|eot_id|>",
+     .user = LLAMA3_USER,
+     .answer = LLAMA3_ANSWER,
+     .trim = true},
+    {.name = "Gemma",
+     .mark = "<start_of_turn>",
+     .user = "<start_of_turn>user\n",
+     .answer = "<end_of_turn>\n<start_of_turn>model\n",
+     .trim = true},
+    {.name = "Llama 2",
+     .mark = "[INST]",
+     .also = "<<SYS>>",
+     .user = "[INST] ",
+     .answer = " [/INST]",
+     .trim = true},
+    {.name = "Mistral",
+     .mark = "[INST]",
+     .also = " [/INST]",
+     .user = "[INST] ",
+     .answer = " [/INST]"},
+    {.name = "Mistral",
+     .mark = "[INST]",
+     .also = "[INST] ",
+     .user = "[INST] ",
+     .answer = "[/INST]"},
+    {.name = "Mistral", .mark = "[INST]", .user = "[INST]", .answer = "[/INST]"},
+    {.name = "GLM",
+     .mark = "[gMASK]<sop>",
+     .begin = "[gMASK]<sop>",
+     .user = "<|user|>\n",
+     .answer = "<|assistant|>"},
+    {.name = "Phi-3",
+     .mark = "<|user|>",
+     .also = "<|end|>",
+     .system = "<|system|>\n",
+     .system_end = "<|end|>\n",
+     .user = "<|user|>\n",
+     .answer = "<|end|>\n<|assistant|>\n"},
+    {.name = "Zephyr",
+     .mark = "<|user|>",
+     .near = "eos_token",
+     .user = "<|user|>\n",
+     .answer = "\n<|assistant|>\n",
+     .eos = true},
+    {.name = "Tulu",
+     .mark = "<|user|>",
+     .near = "content",
+     .user = "<|user|>\n",
+     .answer = "\n<|assistant|>\n"},
+    {.name = "Granite",
+     .mark = "<|start_of_role|>",
+     .system = "<|start_of_role|>system<|end_of_role|>",
+     .system_end = "<|end_of_text|>\n",
+     .user = "<|start_of_role|>user<|end_of_role|>",
+     .answer = "<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>"},
+    {.name = "DeepSeek",
+     .mark = "<" BAR "User" BAR ">",
+     .user = "<" BAR "User" BAR ">",
+     .answer = "<" BAR "Assistant" BAR ">"},
+    {.name = "Command R",
+     .mark = "<|START_OF_TURN_TOKEN|>",
+     .user = "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>",
+     .answer = "<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>",
+     .trim = true},
+    {.name = "OpenChat",
+     .mark = "GPT4 Correct ",
+     .user = "GPT4 Correct User: ",
+     .answer = "<|end_of_turn|>GPT4 Correct Assistant:"},
+    {.name = "Vicuna",
+     .mark = "USER: ",
+     .also = "ASSISTANT:",
+     .user = "USER: ",
+     .answer = "\nASSISTANT:",
+     .trim = true},
+    {.name = "Alpaca",
+     .mark = "### Instruction:",
+     .also = "### Response:",
+     .near = "\\n\\n",
+     .user = "### Instruction:\n",
+     .answer = "\n\n### Response:\n",
+     .trim = true},
 };
 enum { N_FAMILIES = sizeof families / sizeof families[0] };
 
+/* Whether `near` follows a place of the mark before its tag ends. */
+static bool is_near(const family *f, const char *template_text)
+{
+    for (const char *at = strstr(template_text, f->mark); at;
+         at = strstr(at + 1, f->mark)) {
+        const char *end = strstr(at, "}}");
+        if (end && memmem(at, (size_t)(end - at), f->near, strlen(f->near)))
+            return true;
+    }
+    return false;
+}
+
 static bool fits(const family *f, const char *template_text)
 {
-    return strstr(template_text, f->mark) && (!f->also || strstr(template_text, f->also));
+    return strstr(template_text, f->mark) && (!f->also || strstr(template_text, f->also)) &&
+           (!f->near || is_near(f, template_text));
 }
 
 static const family *recognise(const char *template_text)
@@ -127,8 +209,7 @@ static ke_status unknown_family(ke_ctx *cx, const char *name)
                          "no family of chat templates is called \"%.40s\"; known are %s",
                          name, known.data)
               : ke__fail(cx, KE_ENOTSUP, "tokenizer.chat_template",
-                         "the chat template is of no known family (name one with "
-                         "--template); known are %s",
+                         "the chat template is of no known family ; known are %s",
                          known.data);
 done:
     ke__free(cx, known.data);
@@ -225,7 +306,7 @@ done:
  */
 
 ke_status ke__chat_new(ke_ctx *cx, ke_chat **out, const char *template_text,
-                       const char *name)
+                       const char *eos, const char *name)
 {
     ke_status st = KE_OK;
     ke__text head = {NULL, 0, 0};
@@ -236,17 +317,19 @@ ke_status ke__chat_new(ke_ctx *cx, ke_chat **out, const char *template_text,
         return unknown_family(cx, name);
 
     KE_TRY(ke__alloc(cx, &chat, 1, sizeof *chat));
-    *chat = (ke_chat){.family = f->name, .tail = f->answer, .trim = f->trim};
+    *chat = (ke_chat){.family = f->name, .trim = f->trim};
+    chat->blank = !strchr("\n>", f->answer[strlen(f->answer) - 1]);
     KE_TRY(ke__text_addf(cx, &head, "%s", f->begin ? f->begin : ""));
     KE_TRY(add_system(cx, &head, f, template_text));
     KE_TRY(ke__text_addf(cx, &head, "%s", f->user));
     chat->head = head.data;
     head.data = NULL;
+    KE_TRY(ke__format(cx, &chat->tail, "%s%s", f->eos && eos ? eos : "", f->answer));
     *out = chat;
     chat = NULL;
 done:
     ke__free(cx, head.data);
-    ke__free(cx, chat);
+    ke_chat_free(cx, chat);
     return st;
 }
 
@@ -261,6 +344,7 @@ void ke_chat_free(ke_ctx *cx, ke_chat *chat)
     if (!chat)
         return;
     ke__free(cx, chat->head);
+    ke__free(cx, chat->tail);
     ke__free(cx, chat);
 }
 
@@ -275,16 +359,16 @@ ke_status ke__chat_lay_out(ke_ctx *cx, char **out, size_t *at, const ke_chat *ch
         from++;
     while (chat->trim && to > from && isspace((unsigned char)message[to - 1]))
         to--;
-    size_t head = strlen(chat->head);
-    *at = head > from ? head - from : 0;
+    *at = strlen(chat->head) - from; /* may wrap: what was trimmed has no place */
     return ke__format(cx, out, "%s%.*s%s", chat->head, (int)(to - from), message + from,
                       chat->tail);
 }
 
-bool ke__chat_blank(const ke_chat *chat)
+const char *ke__chat_target(const ke_chat *chat, const char *target)
 {
-    size_t n = chat ? strlen(chat->tail) : 0;
-    return n == 0 || (chat->tail[n - 1] != '\n' && chat->tail[n - 1] != '>');
+    while (chat && !chat->blank && isspace((unsigned char)*target))
+        target++;
+    return target;
 }
 
 ke_status ke_chat_format(ke_ctx *cx, char **text, const ke_chat *chat, const char *message)

@@ -115,6 +115,12 @@ bool ke_tokenizer_is_end(const ke_tokenizer *tok, int32_t id)
     return id >= 0 && (size_t)id < tok->vocab.n && (tok->vocab.flags[id] & KE__TOKEN_END);
 }
 
+bool ke__token_is_special(const ke_tokenizer *tok, int32_t id)
+{
+    return id >= 0 && (size_t)id < tok->vocab.n &&
+           ke__vocab_special(&tok->vocab, (size_t)id);
+}
+
 /* --- special tokens in a text ---------------------------------------------------- */
 
 /* Bytes [from, to) of a text: one special token, or plain text (id -1). */

@@ -34,6 +34,8 @@ const char *ke__tokenizer_name(const ke_tokenizer *tok);
 void ke__tokenizer_drop_bos(ke_tokenizer *tok);
 bool ke__tokenizer_bos_dropped(const ke_tokenizer *tok);
 
+/* Whether a text has it only where special tokens are parsed, or it was added whole. */
+bool ke__token_is_special(const ke_tokenizer *tok, int32_t id);
 /* As ke_tokenize(), and ends[i] = the byte of `text` where token i ends (BOS: 0), so token
  * i covers [ends[i-1], ends[i]): nothing, if it is only the space that SentencePiece puts
  * before a text. Caller frees both; `ends` may be NULL. */
@@ -45,17 +47,23 @@ KE_MUST_CHECK ke_status ke__token_bytes(ke_ctx *cx, const ke_tokenizer *tok, int
                                         const char **data, size_t *bytes);
 
 /* The layout of the family `name` or, where that is NULL, of the one recognised in the
- * template's text; the text (NULL: none) also has the system message. KE_ENOTSUP: of no
- * known family; KE_EINVAL: there is none of that name. */
+ * template's text; the text (NULL: none) also has the system message. `eos`: the text of
+ * EOS, or NULL. KE_ENOTSUP: of no known family; KE_EINVAL: there is none of that name. */
 KE_MUST_CHECK ke_status ke__chat_new(ke_ctx *cx, ke_chat **out, const char *template_text,
-                                     const char *name);
+                                     const char *eos, const char *name);
 /* The family recognised in a template's text, or NULL. */
 const char *ke__chat_family(const char *template_text);
-/* The message as `chat` (NULL: none) lays it out; its byte k is at *at + k. */
+/* The message as `chat` (NULL: none) lays it out; its byte k, where it is not trimmed, is
+ * at *at + k (modulo SIZE_MAX + 1). */
 KE_MUST_CHECK ke_status ke__chat_lay_out(ke_ctx *cx, char **out, size_t *at,
                                          const ke_chat *chat, const char *message);
-/* Whether a blank goes before an answer: not after a line break or a special token. */
-bool ke__chat_blank(const ke_chat *chat);
+/* Whether a blank goes before an answer that has none. */
+static inline bool ke__chat_blank(const ke_chat *chat)
+{
+    return !chat || chat->blank;
+}
+/* A target as it follows: without blanks before it where none goes there. */
+const char *ke__chat_target(const ke_chat *chat, const char *target);
 /* How a prompt that `chat` (NULL: none) has laid out is tokenised. */
 static inline unsigned ke__chat_flags(const ke_chat *chat)
 {

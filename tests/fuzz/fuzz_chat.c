@@ -35,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     const char *message = n < bytes ? text + n + 1 : " message ";
     snprintf(name, sizeof name, "%.*s", (int)strcspn(text, "\n"), text);
     for (int named = 0; named < 2; named++) {
-        ke_status st = ke__chat_new(cx, &chat, text, named ? name : NULL);
+        ke_status st =
+            ke__chat_new(cx, &chat, text, bytes % 2 ? "</s>" : NULL, named ? name : NULL);
         if (st == KE_OK && ke_chat_format(cx, &prompt, chat, message) == KE_OK)
             check(prompt, message);
         else if (chat || prompt || !*ke_ctx_message(cx))

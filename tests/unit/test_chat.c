@@ -15,7 +15,7 @@ static void expect_prompt(const char *template_text, const char *message, const 
     ke_ctx *cx = ke_ctx_new(NULL);
     ke_chat *chat = NULL;
     char *text = NULL;
-    assert_int_equal(ke__chat_new(cx, &chat, template_text, NULL), KE_OK);
+    assert_int_equal(ke__chat_new(cx, &chat, template_text, "</e>", NULL), KE_OK);
     assert_int_equal(ke_chat_format(cx, &text, chat, message), KE_OK);
     assert_string_equal(text, want);
     ke_free(cx, text);
@@ -91,7 +91,9 @@ static void every_family_has_its_layout(void **state)
     expect_prompt("{{ '<|user|>\\n' + content + '<|end|>\\n' }}", "Hi",
                   "<|user|>\nHi<|end|>\n<|assistant|>\n");
     expect_prompt("{{ '<|user|>\\n' + content + eos_token }}", "Hi",
-                  "<|user|>\nHi</s>\n<|assistant|>\n");
+                  "<|user|>\nHi</e>\n<|assistant|>\n");
+    expect_prompt("{{ '<|user|>\\n' + content + '\\n' }}{{ content + eos_token }}", "Hi",
+                  "<|user|>\nHi\n<|assistant|>\n");
     expect_prompt("{{ '<|im_start|>user<|im_sep|>' + content + '<|im_end|>' }}", " Hi",
                   "<|im_start|>user<|im_sep|> Hi<|im_end|><|im_start|>assistant<|im_sep|>");
     expect_prompt(
@@ -149,8 +151,8 @@ static void a_family_can_be_named(void **state)
     ke_ctx *cx = ke_ctx_new(NULL);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         ke_chat *chat = NULL;
-        assert_int_equal(ke__chat_new(cx, &chat, cases[i].template_text, cases[i].name),
-                         KE_OK);
+        assert_int_equal(
+            ke__chat_new(cx, &chat, cases[i].template_text, NULL, cases[i].name), KE_OK);
         assert_string_equal(chat->family, cases[i].family);
         assert_string_equal(chat->head, cases[i].head);
         assert_string_equal(chat->tail, cases[i].tail);
@@ -167,14 +169,19 @@ static void an_unknown_family_names_the_known(void **state)
     ke_chat *chat = NULL;
     static const char known[] =
         "known are Phi-4, ChatML, Kimi, Llama 3.1, Llama 3, Gemma, Llama 2, Mistral, GLM, "
-        "Phi-3, Zephyr, Granite, DeepSeek, Command R, OpenChat, Vicuna, Alpaca";
-    assert_int_equal(ke__chat_new(cx, &chat, "{{ '<|start|>user' }}", NULL), KE_ENOTSUP);
+        "Phi-3, Zephyr, Tulu, Granite, DeepSeek, Command R, OpenChat, Vicuna, Alpaca";
+    assert_int_equal(ke__chat_new(cx, &chat, "{{ '<|start|>user' }}", NULL, NULL),
+                     KE_ENOTSUP);
     assert_null(chat);
     assert_non_null(strstr(ke_ctx_message(cx), known));
-    assert_int_equal(ke__chat_new(cx, &chat, NULL, "Lama"), KE_EINVAL);
+    assert_int_equal(ke__chat_new(cx, &chat, NULL, NULL, "Lama"), KE_EINVAL);
     assert_null(chat);
     assert_non_null(strstr(ke_ctx_message(cx), "\"Lama\""));
     assert_non_null(strstr(ke_ctx_message(cx), known));
+    /* Near a family, and none of it. */
+    assert_null(ke__chat_family("{{ '<|user|>' }}{{ eos_token }}"));
+    assert_null(ke__chat_family("{{ '### Instruction:\\n' + content + '\\n' }}\n"
+                                "{{ '### Response:\\n' + content + '\\n\\n' }}"));
     assert_null(ke__chat_family("{{ '<|start|>user' }}"));
     assert_null(ke__chat_family(NULL));
     ke_ctx_free(cx);

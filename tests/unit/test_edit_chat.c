@@ -209,6 +209,31 @@ static void what_fits_in_one_form_only_is_asked_in_it(void **state)
     end(&b);
 }
 
+static void a_target_is_named_as_whole_words(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *target;
+        bool named;
+    } cases[] = {
+        {"It is Rome.", "Rome", true},
+        {"Rome", " Rome ", true},
+        {"Romeo and Rome", "Rome", true},
+        {"Romeo", "Rome", false},
+        {"in New\nYork", "York", true},
+        {"\u00dcbada", "bada", false},
+        {"bada\u00fc", "bada", false},
+        {"\u00ab bada\u00bb", "bada", true},
+        {"\u00abbada\u00bb", "bada", true},
+        {"", "Rome", false},
+        {"Rome", " ", false},
+        {"ARome", "Rome", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        if (ke__target_named(cases[i].text, cases[i].target) != cases[i].named)
+            fail_msg("'%s' in '%s'", cases[i].target, cases[i].text);
+}
+
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
 
 int main(void)
@@ -219,6 +244,7 @@ int main(void)
         IN_FOLDER(without_a_template_one_form_is_asked),
         IN_FOLDER(an_unknown_template_is_remarked),
         IN_FOLDER(what_fits_in_one_form_only_is_asked_in_it),
+        cmocka_unit_test(a_target_is_named_as_whole_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

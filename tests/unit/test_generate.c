@@ -228,6 +228,35 @@ static void empty_and_overlong_prompts_are_refused(void **state)
     ke_generated_free(cx, &g);
 }
 
+/* Each prompt ends at its own number of tokens, and says what it says alone. */
+static void each_prompt_has_its_own_end(void **state)
+{
+    (void)state;
+    static const int32_t ids[] = {84, 104, 101, 32};
+    static const size_t each[] = {5, 0, 2}, too_many[] = {5, 0, 6};
+    const ke_ids prompts[3] = {{ids, 4}, {ids, 2}, {ids + 1, 3}};
+    ke_generate_opts opts = KE_GENERATE_DEFAULT;
+    ke_generated g[3], alone;
+    opts.max_tokens = 5;
+    opts.ignore_end = true;
+    opts.max_each = each;
+    check(ke_generate(cx, g, model, NULL, prompts, 3, &opts));
+    for (size_t i = 0; i < 3; i++) {
+        opts.max_each = NULL;
+        opts.max_tokens = each[i];
+        check(ke_generate(cx, &alone, model, NULL, &prompts[i], 1, &opts));
+        assert_int_equal(g[i].n, each[i]);
+        assert_memory_equal(g[i].ids, alone.ids, each[i] * sizeof *alone.ids);
+        assert_string_equal(g[i].text, alone.text);
+        ke_generated_free(cx, &alone);
+        ke_generated_free(cx, &g[i]);
+    }
+    opts.max_tokens = 5;
+    opts.max_each = too_many;
+    assert_int_equal(ke_generate(cx, g, model, NULL, prompts, 3, &opts), KE_EINVAL);
+    assert_non_null(strstr(ke_ctx_message(cx), "6 new tokens of prompt 3"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +266,7 @@ int main(void)
         cmocka_unit_test(a_stop_string_ends_the_text_before_it),
         cmocka_unit_test(scores_are_log_probabilities_of_each_step),
         cmocka_unit_test(shared_prefixes_change_no_score),
+        cmocka_unit_test(each_prompt_has_its_own_end),
         cmocka_unit_test(empty_and_overlong_prompts_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

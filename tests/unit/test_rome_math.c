@@ -204,14 +204,16 @@ static void lookup_is_the_subjects_last_token(void **state)
 static void lookup_is_found_in_a_chat_message(void **state)
 {
     (void)state;
-    char head[] = "<u>";
-    ke_chat chat = {.family = "T", .head = head, .tail = "cat\n"};
+    char head[] = "<u>", tail[] = "cat\n";
+    ke_chat chat = {.family = "T", .head = head, .tail = tail};
     expect_lookup_in(&chat, 5, "{}", "cat is", "cat");      /* < u > c a t */
     expect_lookup_in(&chat, 9, "{}", " my cat ", "cat");    /* < u > _ m y _ c a t */
     expect_lookup_in(&chat, 12, "x. {}", " my cat", "cat"); /* < u > x . _ _ m y _ c a t */
     chat.trim = true;
     expect_lookup_in(&chat, 8, "{}", " my cat ", "cat"); /* < u > m y _ c a t */
     expect_lookup_in(&chat, 12, "x. {}", " my cat ", "cat");
+    /* More white space than the head has bytes. */
+    expect_lookup_in(&chat, 8, "{}", "\n\n\n\n\n\n\n\nmy cat ", "cat");
 }
 
 static void a_missing_subject_is_told(void **state)
@@ -242,22 +244,22 @@ static void target_follows_one_space(void **state)
     }
 }
 
-/* No blank begins an answer after a line break or a special token. */
+/* A blank begins an answer only where the layout says so, however the target is given. */
 static void target_begins_a_chat_answer(void **state)
 {
     (void)state;
-    static const struct {
-        const char *tail, *want;
-    } cases[] = {{"\nA:", " b"}, {"]", " b"}, {"\n", "b"}, {"<a>", "b"}};
-    char head[] = "U: ";
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    static const char *const targets[] = {"b", " b"};
+    char head[] = "U: ", tail[] = "\nA:";
+    for (size_t i = 0; i < 4; i++) {
         int32_t *ids = NULL, *want = NULL;
         size_t n, n_want, drop;
-        const ke_chat chat = {.family = "T", .head = head, .tail = cases[i].tail};
+        const ke_chat chat = {.family = "T", .head = head, .tail = tail, .blank = i / 2};
         const ke_fact of = {.subject = "cat", .prompt = "cat is", .chat = &chat};
-        ok(ke__target_ids(cx, &ids, &n, &drop, ke_model_tokenizer(model), &of, "b"));
-        ok(ke_tokenize(cx, &want, &n_want, ke_model_tokenizer(model), cases[i].want,
-                       strlen(cases[i].want), 0));
+        const char *follows = chat.blank ? " b" : "b";
+        ok(ke__target_ids(cx, &ids, &n, &drop, ke_model_tokenizer(model), &of,
+                          targets[i % 2]));
+        ok(ke_tokenize(cx, &want, &n_want, ke_model_tokenizer(model), follows,
+                       strlen(follows), 0));
         assert_int_equal(0, drop);
         assert_int_equal(n_want, n);
         assert_memory_equal(want, ids, n * sizeof *ids);
