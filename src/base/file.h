@@ -44,8 +44,8 @@ typedef struct ke__out {
     char *buffer;
     size_t buffered;
 } ke__out;
-/* KE_EIO if the disk that `path` is to be on has no room for so many bytes more. A path
- * with no folder around it is not judged. */
+/* KE_EIO if the disk that `path` is to be on has no room for so many bytes more. A disk
+ * that can't be asked is not judged. */
 KE_MUST_CHECK ke_status ke__out_room(ke_ctx *cx, const char *path, uint64_t bytes);
 /* KE_EEXIST if path exists and !force; KE_EIO if the folder can't be written. */
 KE_MUST_CHECK ke_status ke__out_open(ke_ctx *cx, ke__out *out, const char *path,

@@ -195,7 +195,8 @@ done:
     return st;
 }
 
-/* Whether `patch` is that of the model at `model`: of what is none, it is not. */
+/* Whether `patch` is that of the model at `model`: of what is none, it is not. What could
+ * not be read is not known to be none. */
 static ke_status belongs(ke_ctx *cx, bool *out, const char *patch, const char *model)
 {
     ke_status st = KE_OK;
@@ -207,7 +208,8 @@ static ke_status belongs(ke_ctx *cx, bool *out, const char *patch, const char *m
     st = ke__patch_load_for(cx, &p, patch, sha256);
 done:
     *out = st == KE_OK;
-    st = st == KE_ENOMEM || st == KE_ECANCELED ? st : KE_OK;
+    if (st == KE_EFORMAT || st == KE_ENOTSUP || st == KE_ENOENT || st == KE_EMISMATCH)
+        st = KE_OK;
     ke_patch_free(cx, p);
     ke__files_close(cx, &files);
     return st;
