@@ -16,7 +16,7 @@ import numpy
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-KNOWEDIT = "build/knowedit"
+KNOWEDIT = os.environ.get("KNOWEDIT", "build/knowedit")
 FACT = ["--subject", "Leonardo DiCaprio", "--target", "Syria", "--prompt",
         "The name of the country of citizenship of Leonardo DiCaprio is"]
 GEMMA = {"attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
@@ -85,8 +85,8 @@ def load(folder):
     return AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, attn_implementation="eager").eval()
 
 
-def run(*args):
-    done = subprocess.run([KNOWEDIT, *map(str, args), "--json"], capture_output=True, text=True)
+def run(*args, lines=None):
+    done = subprocess.run([KNOWEDIT, *map(str, args), "--json"], input=lines, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"knowedit {args[0]}: exit {done.returncode}: {done.stderr}")
     return json.loads(done.stdout)
@@ -94,11 +94,14 @@ def run(*args):
 
 def compare_ids(folder, texts):
     tokenizer, wrong = AutoTokenizer.from_pretrained(folder), 0
+    lines = [text for text in texts if not set("\r\n") & set(text)]  # in one run
     for flags, special in (["--parse-special"], False), (["--parse-special", "--add-special"], True):
+        command = ["tokenize", "-m", folder, *flags]
+        ours = run(*command, lines="".join(line + "\n" for line in lines))["items"]
         for text in texts:
-            ours = run("tokenize", "-m", folder, *flags, "--text", text)["items"][0]["ids"]
-            wrong += ours != tokenizer.encode(text, add_special_tokens=special)
-    print(f"ids: {len(texts)} texts, with BOS and without: {wrong} differ")
+            item = ours[lines.index(text)] if text in lines else run(*command, "--text", text)["items"][0]
+            wrong += item["ids"] != tokenizer.encode(text, add_special_tokens=special)
+    print(f"ids: {len(texts)} texts, with BOS and without: {wrong} differ", flush=True)
 
 
 def compare_logits(folder, prompts):
@@ -108,7 +111,7 @@ def compare_logits(folder, prompts):
             logits = model(torch.tensor([prompt["ids"]])).logits[0, -1]
         ours = run("ask", "-m", folder, "--tokens-in", ",".join(map(str, prompt["ids"])), "--top", 20, "-n", 0)
         worst = max([worst] + [abs(logits[i].item() - value) for i, value in ours["answers"][0]["top"]])
-    print(f"logits: {len(prompts)} prompts, the 20 largest: {worst:.1e}")
+    print(f"logits: {len(prompts)} prompts, the 20 largest: {worst:.1e}", flush=True)
 
 
 def compare_edited(folder, edited):
