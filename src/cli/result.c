@@ -1,15 +1,28 @@
 #include "cli/cli.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 ke_status ke__result_json(ke__cli *c, json_t *object)
 {
     if (object == NULL)
         return c->cx ? ke__fail(c->cx, KE_ENOMEM, NULL, "no memory for the result")
                      : KE_ENOMEM;
-    /* A failed write is seen on stdout at the end; a second object must not follow it. */
-    (void)json_dumpf(object, stdout, JSON_REAL_PRECISION(9));
-    putchar('\n');
+    /* Whole or not at all: a part of an object can't be taken back. Not by the context's
+     * memory, of which there is none where that is what is to be said. */
+    char *text = NULL;
+    size_t n = 0;
+    FILE *whole = open_memstream(&text, &n);
+    bool ok = whole && json_dumpf(object, whole, JSON_REAL_PRECISION(9)) == 0;
+    ok = whole && fclose(whole) == 0 && ok;
     json_decref(object);
-    return KE_OK;
+    /* A failed write is seen on stdout at the end; a second object must not follow it. */
+    if (ok)
+        (void)puts(text);
+    free(text);
+    if (ok)
+        return KE_OK;
+    return c->cx ? ke__fail(c->cx, KE_ENOMEM, NULL, "no memory for the result") : KE_ENOMEM;
 }
 
 ke_status ke__result_list(ke__cli *c, json_t **out)
