@@ -42,7 +42,7 @@ static ke_status new_header(ke_ctx *cx, char **out, const ke__safetensors *s, si
     json_t *header = json_deep_copy(from->header);
     json_t *metadata = json_object_get(header, "__metadata__");
     uint64_t at = 0;
-    bool ok = header != NULL;
+    bool ok = json_equal(header, from->header) != 0; /* copies may lack members */
     if (ok && !metadata && n_stamps > 0) {
         ok = ke__json_set(header, "__metadata__", json_object());
         metadata = json_object_get(header, "__metadata__");

@@ -49,10 +49,12 @@ static ke_status prepare(ke_ctx *cx, step *s)
     const ke__dtype_traits *type;
     KE_TRY(ke_patch_load(cx, &s->patch, s->path));
     s->meta = json_loads(s->patch->meta ? s->patch->meta : "{}", 0, NULL);
-    if (!s->job->any_base && ke_patch_fits(cx, s->patch, s->model, NULL, 0) != KE_OK) {
+    if (!s->job->any_base)
+        st = ke_patch_fits(cx, s->patch, s->model, NULL, 0);
+    if (st == KE_EMISMATCH)
         st = ke__fail(cx, KE_EMISMATCH, s->path, "%s: %s", s->path, cx->message);
+    if (st != KE_OK)
         goto done;
-    }
     KE_TRY(ke_stack_new(cx, &s->stack, s->model));
     KE_TRY(ke_stack_push(cx, s->stack, s->patch));
     KE_TRY(type_of(cx, &type, s));

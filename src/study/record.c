@@ -76,6 +76,8 @@ ke_status ke__record_of_meta(ke_ctx *cx, char **out, const json_t *meta)
     if (!schema || strcmp(schema, "knowedit.patch/1") != 0)
         return KE_OK;
     json_t *stamp = json_copy((json_t *)(uintptr_t)meta);
+    /* Where memory is short, jansson's copy lacks members. */
+    stamp = ke__json_done(stamp, json_object_size(stamp) == json_object_size(meta));
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         (void)json_object_del(stamp, own[i]); /* not of the stamp */
     return ke__json_dump(cx, out, stamp);
