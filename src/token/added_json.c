@@ -32,6 +32,14 @@ static ke_status short_of_memory(const merging *m)
     return ke__fail(m->at->cx, KE_ENOMEM, m->at->folder, "no memory for added tokens");
 }
 
+/* jansson's copy is short of members where memory is short, and says nothing. */
+static json_t *whole_copy(json_t *value)
+{
+    json_t *copy = json_copy(value);
+    return ke__json_done(copy, json_object_size(copy) == json_object_size(value) &&
+                                   json_array_size(copy) == json_array_size(value));
+}
+
 static bool add_to_list(merging *m, const char *text, json_t *token)
 {
     json_int_t at = (json_int_t)json_array_size(m->list);
@@ -126,7 +134,7 @@ static ke_status take_own(merging *m, const json_t *root)
         json_int_t id = json_integer_value(json_object_get(token, "id"));
         bool new_text = text && !json_object_get(m->by_text, text);
         m->next = id >= m->next && id < INT32_MAX ? id + 1 : m->next;
-        token = json_copy(token);
+        token = whole_copy(token);
         if (new_text ? !add_to_list(m, text, token) : !ke__json_add(m->list, token)) {
             st = short_of_memory(m);
             goto done;
@@ -265,13 +273,13 @@ done:
 static ke_status take_map(const merging *m, json_t *config, const json_t *map)
 {
     bool ok = true;
-    const json_t *list = json_object_get(map, "additional_special_tokens");
+    json_t *list = json_object_get(map, "additional_special_tokens");
     for (size_t i = 0; ok && i < N_SPECIAL; i++) {
         json_t *token = json_object_get(map, special_names[i]);
         ok = !token || json_object_set(config, special_names[i], token) == 0;
     }
     if (ok && list)
-        ok = ke__json_set(config, "additional_special_tokens", json_copy((json_t *)list));
+        ok = ke__json_set(config, "additional_special_tokens", whole_copy(list));
     return ok ? KE_OK : short_of_memory(m);
 }
 
