@@ -55,10 +55,11 @@ enum { FAULTY_MAX_COMMANDS = 64 };
 extern const faulty_command
     faulty_commands[FAULTY_MAX_COMMANDS]; /* the rest has no title */
 
-/* cmocka fixtures of a group: the folder, and its removal. It holds base.gguf, edited.gguf
- * with its patch, the folders shards/ (of a safetensors model), parts/ (of a split GGUF)
- * and edited copies of both with their patches, told.kepatch, facts in three forms,
- * data.json, text.txt, run.sqlite, and the folder out/, into which all commands write. */
+/* cmocka fixtures of a group: the folder, and its removal. It holds base.gguf, small.gguf,
+ * edited.gguf with its patch, the folders shards/ (of a safetensors model), parts/ (of a
+ * split GGUF) and edited copies of both with their patches, told.kepatch, facts in three
+ * forms, data.json, text.txt, run.sqlite, and the folder out/, into which all commands
+ * write. */
 int faulty_make(void **state);
 int faulty_remove(void **state);
 
