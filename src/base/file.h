@@ -64,7 +64,8 @@ void ke__out_close(ke_ctx *cx,
 KE_MUST_CHECK ke_status ke__out_readable(ke_ctx *cx, const ke__out *out, char **path);
 
 /* A folder of outputs under way: hidden beside its target, which it becomes in one step. A
- * process that is killed leaves it behind; the next one with the same target drops it. */
+ * process that is killed leaves it behind; the next one with the same target drops it. In a
+ * dry run it gets no name. */
 typedef struct ke__outdir {
     char *path, *temp; /* without a slash at the end */
     int fd;            /* of temp, locked while its owner lives; -1: not open */

@@ -111,8 +111,6 @@ ke_status ke__outdir_open(ke_ctx *cx, ke__outdir *out, const char *path, bool fo
         bytes--;
     KE_TRY(ke__strndup(cx, &out->path, path, bytes));
     KE_TRY(check_target(cx, out));
-    if (cx->opts.dry_run)
-        return KE_OK; /* closing drops it */
     KE_TRY(ke__out_folder_of(cx, &around, out->path));
     const char *slash = strrchr(out->path, '/');
     drop_stale(around, slash ? slash + 1 : out->path);
@@ -153,6 +151,8 @@ ke_status ke__outdir_commit(ke_ctx *cx, ke__outdir *out)
     char *around = NULL;
     struct stat info;
     KE_TRY(check_target(cx, out));
+    if (cx->opts.dry_run)
+        return KE_OK; /* closing drops it */
     KE_TRY(ke__out_folder_of(cx, &around, out->path));
     bool exchange = out->force && lstat(out->path, &info) == 0;
     int failed = ke__sys.rename(AT_FDCWD, out->temp, AT_FDCWD, out->path,

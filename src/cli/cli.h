@@ -76,9 +76,7 @@ void ke__opt_free(ke__cli *c);
 /* Wrong usage: say so, with `where` (an option or NULL); exit code 2. Returns KE_EINVAL. */
 KE_MUST_CHECK ke_status ke__opt_refuse(ke__cli *c, const char *where, const char *format,
                                        ...) __attribute__((format(printf, 3, 4)));
-/* `st`; if a chat template is missing or unknown, the message gets the option that helps.
- */
-KE_MUST_CHECK ke_status ke__opt_template(ke__cli *c, ke_status st);
+
 /* Refuse a value outside [low, high]. */
 KE_MUST_CHECK ke_status ke__opt_range(ke__cli *c, const char *option, long long value,
                                       long long low, long long high);

@@ -84,7 +84,7 @@ static ke_status read_prompt(ke__cli *c, const ask_options *o, const ke_model *m
     unsigned flags = (o->no_special ? 0U : KE_TOK_ADD_BOS) |
                      (o->parse_special || o->chat ? KE_TOK_PARSE_SPECIAL : 0U);
     if (o->chat)
-        KE_TRY(ke__opt_template(c, ke_chat_new(c->cx, &chat, model, o->family)));
+        KE_TRY(ke_chat_new(c->cx, &chat, model, o->family));
     KE_TRY(ke_chat_format(c->cx, &a->prompt, chat, told));
     KE_TRY(ke_tokenize(c->cx, &a->prompt_ids, &a->n_prompt, tok, a->prompt,
                        strlen(a->prompt), flags));

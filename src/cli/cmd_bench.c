@@ -273,7 +273,7 @@ static ke_status bench(ke__cli *c, const bench_options *o)
     job.methods = (const ke_settings *const *)methods;
     job.files = files.items;
     job.n_files = files.n;
-    KE_TRY(ke__opt_template(c, ke_bench_run(c->cx, &summary, &job)));
+    KE_TRY(ke_bench_run(c->cx, &summary, &job));
     st = print_summary(c, o, &summary);
 done:
     for (size_t i = 0; i < MAX_LIST; i++)

@@ -32,11 +32,18 @@ static ke_status run(ke__cli *c)
     files = json_array();
     for (size_t i = 0; i < c->n_args; i++) {
         KE_TRY(ke__result_list(c, &list));
-        KE_TRY(ke_facts_check(c->cx, c->args[i], &subjects.opts, &good, &bad,
-                              c->json ? collect : print, &list));
+        st = ke_facts_check(c->cx, c->args[i], &subjects.opts, &good, &bad,
+                            c->json ? collect : print, &list);
+        if (st == KE_EIO || st == KE_ENOENT) { /* one file, not the others */
+            (c->json ? collect : print)(ke_ctx_message(c->cx), &list);
+            all_bad++;
+            st = KE_OK;
+        }
+        KE_TRY(st);
         all_bad += bad;
         if (!c->json && !c->quiet)
-            printf("%s: %zu facts, %zu bad records\n", c->args[i], good, bad);
+            printf("%s: %zu fact%s, %zu bad record%s\n", c->args[i], good,
+                   good == 1 ? "" : "s", bad, bad == 1 ? "" : "s");
         if (c->json)
             files = ke__json_done(
                 files, ke__json_add(files, json_pack("{s:o, s:I, s:o}", "file",

@@ -171,7 +171,7 @@ static ke_status edit(ke__cli *c, const edit_options *o)
         .say = say,
         .payload = c,
     };
-    KE_TRY(ke__opt_template(c, ke_edit_run(c->cx, &report, &job)));
+    KE_TRY(ke_edit_run(c->cx, &report, &job));
     c->exit_code = report->took || o->plan_only ? KE__EXIT_OK : KE__EXIT_NOT_TAKEN;
     if (!o->plan_only || c->json)
         KE_TRY(print_report(c, report));
@@ -191,7 +191,7 @@ static ke_status run(ke__cli *c)
     ke__setting_options_fill(&o.settings, "VALUE");
     const struct poptOption options[] = {
         {"model", 'm', POPT_ARG_STRING, &o.model, 0,
-         "model file, or a fetched model's name", "MODEL"},
+         "model file or folder, or a fetched model's name", "MODEL"},
         {"output", 'o', POPT_ARG_STRING, &o.output, 0,
          "the edited model (without it only the patch is written)", "FILE"},
         {"patch", 0, POPT_ARG_STRING, &o.patch, 0, "the patch (OUTPUT.kepatch)", "FILE"},
@@ -208,7 +208,7 @@ static ke_status run(ke__cli *c)
         {"neighbour", 0, POPT_ARG_ARGV, &o.neighbours, 0,
          "a prompt whose answer must stay; may be repeated", "TEXT"},
         {"facts", 0, POPT_ARG_STRING, &o.facts_file, 0,
-         "facts as JSON or JSONL instead; - is stdin", "FILE"},
+         "facts as JSON, JSONL or CSV instead; - is stdin", "FILE"},
         {"method", 0, POPT_ARG_STRING, &o.method, 0, "editing method (rome)", "NAME"},
         {"preset", 0, POPT_ARG_STRING, &o.preset, 0,
          "settings by name, in one attempt; options beat it (easyedit)", "NAME"},
@@ -228,7 +228,8 @@ static ke_status run(ke__cli *c)
         {"chat", 0, POPT_ARG_NONE, &o.chat, 0,
          "lay prompts out as chat messages, when editing and when asking", NULL},
         {"template", 0, POPT_ARG_STRING, &o.family, 0,
-         "family of the chat layout: ChatML, Llama-3, Gemma, ... (the model's own)",
+         "family of the chat layout, for --chat and for asking in the other form: ChatML, "
+         "Llama-3, ... (the model's own)",
          "NAME"},
         {"plan", 0, POPT_ARG_NONE, &o.plan_only, 0, "stop after the plan", NULL},
         {NULL, 0, POPT_ARG_INCLUDE_TABLE, o.settings.table, 0,

@@ -96,8 +96,14 @@ static void print_edit(size_t i, const char *record)
 {
     json_t *edit = json_loads(record, 0, NULL), *fact;
     const char *method = json_string_value(json_object_get(edit, "method"));
+    const char *chat = json_string_value(json_object_get(edit, "chat"));
     size_t at;
-    printf("edit %-6zu %s\n", i + 1, method ? method : "(unreadable record)");
+    printf("edit %-6zu %s", i + 1, method ? method : "(unreadable record)");
+    if (chat) {
+        printf(", as a message of the form ");
+        ke__talk_plain(stdout, chat, 0);
+    }
+    putchar('\n');
     json_array_foreach(json_object_get(edit, "facts"), at, fact)
     {
         const char *prompt = json_string_value(json_object_get(fact, "prompt"));

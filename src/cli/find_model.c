@@ -25,9 +25,10 @@ ke_status ke__find_model(ke__cli *c, const char *name, char **path)
         goto done;
     ke__free(c->cx, *path);
     *path = NULL;
-    st =
-        ke__fail(c->cx, KE_ENOENT, name,
-                 "%s: neither a file nor a model that tools/fetch_model has fetched", name);
+    st = ke__fail(c->cx, KE_ENOENT, name,
+                  "%s: neither a file nor a model that tools/fetch_model has fetched "
+                  "(without a name it lists them)",
+                  name);
 done:
     ke__free(c->cx, cache);
     return st;

@@ -86,6 +86,26 @@ done:
     return st;
 }
 
+/* The library's message, and the option that helps where there is one. */
+static void tell_error(ke__cli *c, ke_status st)
+{
+    static const struct {
+        ke_status st;
+        const char *part, *hint;
+    } hints[] = {{KE_EEXIST, "the output exists already", "--force replaces it"},
+                 {KE_ENOTSUP, "chat template", "--template names a family"},
+                 {KE_EINVAL, "no subject is given", "--subject gives it"}};
+    const char *message = c->cx ? ke_ctx_message(c->cx) : ke_status_text(st);
+    char text[1024];
+    for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
+        if (st == hints[i].st && strstr(message, hints[i].part)) {
+            snprintf(text, sizeof text, "%s; %s", message, hints[i].hint);
+            message = text;
+            break;
+        }
+    ke__talk_error(c, st, c->cx ? ke_ctx_where(c->cx) : "", message);
+}
+
 static int exit_code(const ke__cli *c, ke_status st)
 {
     if (st == KE_OK || c->ended)
@@ -107,8 +127,7 @@ int main(int argc, char **argv)
     ke_status st = run(&c, argc, argv);
     ke__talk_clear(&c);
     if (st != KE_OK && !c.ended)
-        ke__talk_error(&c, st, c.cx ? ke_ctx_where(c.cx) : "",
-                       c.cx ? ke_ctx_message(c.cx) : ke_status_text(st));
+        tell_error(&c, st);
     int code = exit_code(&c, st);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "knowedit: standard output: cannot write the result: %s\n",

@@ -247,14 +247,6 @@ done:
     return st;
 }
 
-ke_status ke__opt_template(ke__cli *c, ke_status st)
-{
-    if (st != KE_ENOTSUP || strstr(ke_ctx_message(c->cx), "chat template") == NULL)
-        return st;
-    return ke__fail(c->cx, st, ke_ctx_where(c->cx), "%s; --template names a family",
-                    ke_ctx_message(c->cx));
-}
-
 ke_status ke__opt_range(ke__cli *c, const char *option, long long value, long long low,
                         long long high)
 {

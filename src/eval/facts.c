@@ -201,6 +201,20 @@ done:
     return st;
 }
 
+/* A record that can't be read, where each has a line of its own: the next line may be
+ * sound. The place it began at is `from`. */
+static ke_status skip_record(ke_ctx *cx, ke__walk *w, ke_status st, size_t from,
+                             size_t line, ke__record_fn *take, void *payload)
+{
+    const char *end = memchr(w->text + from, '\n', w->bytes - from);
+    if (st != KE_EFORMAT || w->array || w->record.line != line)
+        return st;
+    st = take(cx, NULL, &w->record, payload);
+    w->at = end ? (size_t)(end - w->text) : w->bytes;
+    w->line = line;
+    return st;
+}
+
 static ke_status records_json(ke_ctx *cx, const char *file, const char *text, size_t bytes,
                               ke__record_fn *take, void *payload)
 {
@@ -208,7 +222,13 @@ static ke_status records_json(ke_ctx *cx, const char *file, const char *text, si
     json_t *record = NULL;
     ke__walk w = ke__walk_begin(file, text, bytes);
     for (;;) {
-        KE_TRY(ke__walk_next(cx, &w, &record));
+        skip_space(&w);
+        size_t from = w.at, line = w.line;
+        st = ke__walk_next(cx, &w, &record);
+        if (st != KE_OK) {
+            KE_TRY(skip_record(cx, &w, st, from, line, take, payload));
+            continue;
+        }
         if (!record)
             break;
         KE_TRY(take(cx, record, &w.record, payload));
@@ -243,6 +263,8 @@ static ke_status take_fact(ke_ctx *cx, const json_t *record, const ke__record *a
     struct reading *r = payload;
     ke_facts *out = r->out;
     char *place = NULL;
+    if (!record)
+        return KE_EFORMAT;
     if (out->n == r->room) {
         r->room = r->room ? 2 * r->room : 16;
         KE_TRY(ke__resize(cx, &out->items, r->room, sizeof *out->items));
@@ -290,7 +312,8 @@ static ke_status check_fact(ke_ctx *cx, const json_t *record, const ke__record *
     struct checking *c = payload;
     ke__fact_box box = {0};
     ke_fact fact;
-    ke_status st = ke__fact_read(cx, &fact, record, at, &box, c->subjects);
+    ke_status st =
+        record ? ke__fact_read(cx, &fact, record, at, &box, c->subjects) : KE_EFORMAT;
     for (size_t i = 0; i < box.n; i++)
         ke__free(cx, box.blocks[i]);
     ke__free(cx, box.blocks);
@@ -314,9 +337,11 @@ ke_status ke_facts_check(ke_ctx *cx, const char *path, const ke_subject_opts *su
     size_t bytes = 0;
     KE_TRY(ke__file_read(cx, &text, &bytes, path, MAX_FILE_BYTES));
     st = records(cx, file, text, bytes, check_fact, &c);
-    if (st == KE_OK && c.n_good + c.n_bad == 0)
+    /* What comes after that is unknown. */
+    if (st == KE_EFORMAT)
+        st = ke__fail(cx, KE_EFORMAT, file, "%s; what follows was not read", cx->message);
+    else if (st == KE_OK && c.n_good + c.n_bad == 0)
         st = none(cx, file);
-    /* What comes after a record that can't be read is unknown. */
     if (st == KE_EFORMAT) {
         c.n_bad++;
         say(cx->message, payload);

@@ -48,7 +48,8 @@ KE_MUST_CHECK ke_status ke__fact_check_at(ke_ctx *cx, const ke_fact *fact,
                                           const ke__record *at,
                                           const char *const fields[3]);
 
-/* What is done with each record of a file. */
+/* What is done with each record of a file. NULL: one that can't be read; the context's
+ * message says why, and KE_OK goes on after it. */
 typedef ke_status ke__record_fn(ke_ctx *cx, const json_t *record, const ke__record *at,
                                 void *payload);
 /* Whether a text is CSV: by the file's name, or by a first line that names columns. */

@@ -14,12 +14,14 @@ typedef struct table {
     char **names; /* [n_names] */
     size_t n_names, room;
     bool named; /* the header is read */
+    bool bad;   /* the row has a cell that can't be taken */
     json_t *row;
     size_t column;
-    ke__record at;    /* the row under way */
-    size_t line;      /* being read */
-    size_t cell_line; /* where the cell under way begins */
-    size_t ended;     /* rows so far, the header counted in */
+    ke__record at;             /* the row under way */
+    size_t line;               /* being read */
+    size_t cell_line;          /* where the cell under way begins */
+    size_t line_end, cell_end; /* where those two lines end */
+    size_t ended;              /* rows so far, the header counted in */
     ke_status st;
 } table;
 
@@ -71,25 +73,39 @@ static void on_cell(void *text, size_t bytes, void *payload)
     if (t->st != KE_OK)
         return;
     t->cell_line = t->line;
+    t->cell_end = t->line_end;
     t->column++;
+    if (t->bad)
+        return;
     t->st = t->named ? add_cell(t, text ? text : "", bytes)
                      : add_name(t, text ? text : "", bytes);
+    if (t->st == KE_EFORMAT) {
+        t->bad = true;
+        t->st = KE_OK;
+    }
+}
+
+/* The row is over; NULL: it can't be read. */
+static void next_row(table *t, const json_t *row)
+{
+    t->ended++;
+    if (t->st == KE_OK && t->named)
+        t->st = t->take(t->cx, row, &t->at, t->payload);
+    json_decref(t->row);
+    t->row = json_object();
+    t->named = true;
+    t->bad = false;
+    t->column = 0;
+    t->at.number = t->ended;
+    if (t->st == KE_OK && !t->row)
+        t->st = ke__record_fail(t->cx, &t->at, KE_ENOMEM, "out of memory");
 }
 
 static void on_row(int end, void *payload)
 {
     table *t = payload;
     (void)end;
-    t->ended++;
-    if (t->st == KE_OK && t->named)
-        t->st = t->take(t->cx, t->row, &t->at, t->payload);
-    json_decref(t->row);
-    t->row = json_object();
-    t->named = true;
-    t->column = 0;
-    t->at.number = t->ended;
-    if (t->st == KE_OK && !t->row)
-        t->st = ke__record_fail(t->cx, &t->at, KE_ENOMEM, "out of memory");
+    next_row(t, t->bad ? NULL : t->row);
 }
 
 static bool blank(const char *text, size_t n)
@@ -118,31 +134,60 @@ static ke_status misquoted(table *t, size_t column)
                            t->column + 1, noticed, column);
 }
 
+/* The reader can't go on. The records can, after the line in which the fault is, with a
+ * fresh reader. */
+static ke_status begin_anew(table *t, struct csv_parser *p, ke_status fault, bool *open,
+                            size_t *at)
+{
+    t->st = t->named && fault == KE_EFORMAT ? KE_OK : fault;
+    if (t->st != KE_OK)
+        return t->st;
+    next_row(t, NULL);
+    csv_free(p);
+    if (csv_init(p, CSV_STRICT | CSV_STRICT_FINI) != 0)
+        return ke__fail(t->cx, KE_ENOMEM, t->at.file, "out of memory for a CSV reader");
+    *open = false;
+    *at = t->cell_end;
+    t->line = t->cell_line;
+    return t->st;
+}
+
 /* Line by line, so that each row knows where it began: a quoted cell may hold line ends. */
 static ke_status read_lines(table *t, struct csv_parser *p, const char *text, size_t bytes)
 {
+    ke_status st = KE_OK;
     bool open = false;
-    t->line = 1;
-    for (size_t at = 0, n; at < bytes && t->st == KE_OK; at += n, t->line++) {
+    size_t at = 0, n;
+    for (t->line = 1; at < bytes; t->line++) {
         const char *end = memchr(text + at, '\n', bytes - at);
         size_t rows = t->ended;
         n = end ? (size_t)(end - text) - at + 1 : bytes - at;
-        if (!open)
+        t->line_end = at + n;
+        if (!open) {
             t->at.line = t->cell_line = t->line;
+            t->cell_end = t->line_end;
+        }
         size_t used = csv_parse(p, text + at, n, on_cell, on_row, t);
-        if (used < n && t->st == KE_OK)
-            return csv_error(p) == CSV_EPARSE
-                       ? misquoted(t, used + 1)
-                       : ke__record_fail(t->cx, &t->at, KE_ENOMEM, "out of memory");
+        if (used < n && t->st == KE_OK) {
+            st = csv_error(p) == CSV_EPARSE
+                     ? misquoted(t, used + 1)
+                     : ke__record_fail(t->cx, &t->at, KE_ENOMEM, "out of memory");
+            KE_TRY(begin_anew(t, p, st, &open, &at));
+            continue;
+        }
         open = t->ended == rows && (open || !blank(text + at, n));
-        if (t->st == KE_OK)
-            t->st = ke__check_cancel(t->cx);
+        at += n;
+        KE_TRY(t->st);
+        KE_TRY(ke__check_cancel(t->cx));
+        if (at == bytes && csv_fini(p, on_cell, on_row, t) != 0) {
+            t->at.line = t->cell_line;
+            st = ke__record_fail(t->cx, &t->at, KE_EFORMAT, "a quote is not closed");
+            KE_TRY(begin_anew(t, p, st, &open, &at));
+        }
     }
-    if (t->st == KE_OK && csv_fini(p, on_cell, on_row, t) != 0) {
-        t->at.line = t->cell_line;
-        return ke__record_fail(t->cx, &t->at, KE_EFORMAT, "a quote is not closed");
-    }
-    return t->st;
+    st = t->st;
+done:
+    return st;
 }
 
 ke_status ke__records_csv(ke_ctx *cx, const char *file, const char *text, size_t bytes,

@@ -205,6 +205,11 @@ static void an_edit_goes_there_and_back(void **state)
                  "--keep-failed", "-q"),
             model);
         snprintf(path, sizeof path, "%s", scratch_path(state, patch));
+        int before = scratch_count(state);
+        run(state, ARGS("apply", "-m", "%", "--patch", path, "-o", "@a-", "--dry-run"),
+            model);
+        run(state, ARGS("undo", "@e-", "-o", "@u-", "--dry-run"), model);
+        assert_int_equal(before, scratch_count(state));
         run(state, ARGS("apply", "-m", "%", "--patch", path, "-o", "@a-", "-q"), model);
         same_files(state, edited, again);
         run(state, ARGS("undo", "@e-", "-o", "@u-", "-q"), model);

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -304,6 +305,84 @@ static void checks_go_on_to_the_end(void **state)
     ke_ctx_free(cx);
 }
 
+typedef struct lines {
+    size_t at[8], n;
+    bool stopped;
+} lines;
+
+/* The line that a message names. */
+static void note_line(const char *message, void *payload)
+{
+    lines *l = payload;
+    const char *place = strrchr(message, '/');
+    assert_non_null(place);
+    assert_true(l->n < 8);
+    l->at[l->n++] = strtoul(strchr(place, ':') + 1, NULL, 10);
+    l->stopped = strstr(message, "what follows was not read") != NULL;
+}
+
+/* A record that can't even be read hides no other, where each begins a line. */
+static void checks_go_on_after_what_cannot_be_read(void **state)
+{
+    static const struct {
+        const char *name, *text;
+        size_t good, lines[4]; /* of bad records, then 0 */
+        bool stops;
+    } cases[] = {
+        {"wide.csv",
+         "subject,prompt,target\na,a b,c\na,a b,c,d\na,b,c\na,a b,c\n",
+         2,
+         {3, 4},
+         false},
+        {"quote.csv",
+         "subject,prompt,target\n\"a\" b,a,c\na,a b,c\na,b,c\n",
+         1,
+         {2, 4},
+         false},
+        {"open.csv",
+         "subject,prompt,target\na,a b,\"c\na,a b,c\na,\"a b\",c\na,b,c\n",
+         2,
+         {2, 5},
+         false},
+        {"last.csv", "subject,prompt,target\na,a b,c\na,a b,\"c\na,a b,c\n", 2, {3}, false},
+        {"each.jsonl",
+         "{\"subject\":\"a\",\"prompt\":\"a b\",\"target\":}\n"
+         "{\"subject\":\"a\",\"prompt\":\"a b\",\"target\":\"c\"}\nx\n{}\n",
+         1,
+         {1, 3, 4},
+         false},
+        {"array.json",
+         "[{\"subject\":\"a\",\"prompt\":\"a b\",\"target\":\"c\"},\n{x},\n{}]",
+         1,
+         {2},
+         true},
+    };
+    ke_ctx *cx = ke_ctx_new(NULL);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *path = scratch_path(state, cases[i].name);
+        size_t good, bad, n = 0;
+        lines found = {0};
+        ke_facts facts;
+        scratch_write(path, cases[i].text, strlen(cases[i].text));
+        assert_int_equal(KE_OK,
+                         ke_facts_check(cx, path, NULL, &good, &bad, note_line, &found));
+        while (cases[i].lines[n])
+            n++;
+        if (good != cases[i].good || bad != n || found.n != n ||
+            memcmp(found.at, cases[i].lines, n * sizeof *found.at) != 0)
+            fail_msg("%s: %zu good, %zu bad, the first at %zu", cases[i].name, good, bad,
+                     found.at[0]);
+        assert_int_equal(cases[i].stops, found.stopped);
+        /* Loading names the first. */
+        ke_status st = ke_facts_load(cx, &facts, path, NULL);
+        assert_true(st == KE_EFORMAT || st == KE_EINVAL);
+        lines first = {0};
+        note_line(ke_ctx_message(cx), &first);
+        assert_int_equal(cases[i].lines[0], first.at[0]);
+    }
+    ke_ctx_free(cx);
+}
+
 /* Many records: line numbers count on, and the work is linear (this is instant). */
 static void many_records(void **state)
 {
@@ -334,6 +413,8 @@ int main(void)
         cmocka_unit_test(deep_nesting_is_refused),
         cmocka_unit_test(survives_every_allocation_failure),
         cmocka_unit_test(a_broken_quote_is_named_by_its_own_line),
+        cmocka_unit_test_setup_teardown(checks_go_on_after_what_cannot_be_read,
+                                        scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(checks_go_on_to_the_end, scratch_make,
                                         scratch_remove),
         cmocka_unit_test_setup_teardown(many_records, scratch_make, scratch_remove),
