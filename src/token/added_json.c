@@ -60,7 +60,7 @@ static ke_status content_of(const merging *m, const json_t *token, const char **
     if (strlen(*out) != bytes || bytes > MAX_TEXT_BYTES)
         return ke__json_bad(
             m->at, KE_EFORMAT,
-            "has a content of %zu bytes, expected 1 to %d, none of them NUL", bytes,
+            "has a content of %zu bytes, expected at most %d, none of them NUL", bytes,
             MAX_TEXT_BYTES);
     return KE_OK;
 }
@@ -108,7 +108,10 @@ static ke_status put(merging *m, const json_t *token, bool special, bool change)
         goto done;
     }
     KE_TRY(set_flags(m, fresh, token, special));
-    m->next += own ? 0 : 1;
+    if (!own)
+        m->next++;
+    else if (json_integer_value(own) >= m->next)
+        m->next = json_integer_value(own) + 1;
     if (!add_to_list(m, text, json_incref(fresh)))
         st = short_of_memory(m);
 done:
@@ -149,14 +152,29 @@ done:
 
 typedef struct numbered {
     long id;
+    size_t place;     /* in the file */
     const char *text; /* of added_tokens.json */
     const json_t *token;
 } numbered;
 
 static int by_id(const void *a, const void *b)
 {
-    long x = ((const numbered *)a)->id, y = ((const numbered *)b)->id;
-    return (x > y) - (x < y);
+    const numbered *x = a, *y = b;
+    return x->id != y->id ? (x->id > y->id ? 1 : -1)
+                          : (x->place > y->place) - (x->place < y->place);
+}
+
+/* By id; of those with one id the last stays, as in transformers' dictionary. */
+static size_t sort(numbered *items, size_t n)
+{
+    size_t kept = 0;
+    if (n > 0)
+        qsort(items, n, sizeof *items, by_id);
+    for (size_t i = 0; i < n; i++) {
+        kept -= kept > 0 && items[kept - 1].id == items[i].id;
+        items[kept++] = items[i];
+    }
+    return kept;
 }
 
 /* "added_tokens_decoder": tokens by their ids as texts. */
@@ -172,15 +190,14 @@ static ke_status put_decoder(merging *m, json_t *decoder)
     {
         char *end;
         errno = 0;
-        items[n] = (numbered){strtol(key, &end, 10), NULL, token};
+        items[n] = (numbered){strtol(key, &end, 10), n, NULL, token};
         if (*end || end == key || errno || items[n++].id < 0) {
             st = ke__json_bad(m->at, KE_EFORMAT, "has the name \"%.40s\", an id expected",
                               key);
             goto done;
         }
     }
-    if (n > 0)
-        qsort(items, n, sizeof *items, by_id);
+    n = sort(items, n);
     for (size_t i = 0; i < n; i++)
         KE_TRY(put(m, items[i].token, false, true));
     ke__json_leave(m->at, path);
@@ -189,25 +206,25 @@ done:
     return st;
 }
 
-static bool is_special(const json_t *config, const char *text)
+static bool note_text(json_t *texts, const json_t *token)
+{
+    const char *text = json_string_value(
+        json_is_object(token) ? json_object_get(token, "content") : token);
+    return !text || ke__json_set(texts, text, json_true());
+}
+
+/* The texts of the tokens that a configuration calls special, as names of an object; the
+ * caller's. */
+static ke_status special_texts(const merging *m, const json_t *config, json_t **out)
 {
     size_t i;
     json_t *item;
-    for (i = 0; i < N_SPECIAL; i++) {
-        const json_t *token = json_object_get(config, special_names[i]);
-        const char *name = json_string_value(
-            json_is_object(token) ? json_object_get(token, "content") : token);
-        if (name && strcmp(name, text) == 0)
-            return true;
-    }
-    json_array_foreach(json_object_get(config, "additional_special_tokens"), i, item)
-    {
-        const char *name = json_string_value(
-            json_is_object(item) ? json_object_get(item, "content") : item);
-        if (name && strcmp(name, text) == 0)
-            return true;
-    }
-    return false;
+    bool ok = (*out = json_object()) != NULL;
+    for (i = 0; ok && i < N_SPECIAL; i++)
+        ok = note_text(*out, json_object_get(config, special_names[i]));
+    json_array_foreach(json_object_get(config, "additional_special_tokens"), i, item) ok =
+        ok && note_text(*out, item);
+    return ok ? KE_OK : short_of_memory(m);
 }
 
 /* added_tokens.json: ids by the tokens' texts. */
@@ -216,7 +233,7 @@ static ke_status put_older(merging *m, const json_t *config, json_t *older)
     ke_status st = KE_OK;
     numbered *items = NULL;
     const char *text;
-    json_t *id;
+    json_t *id, *special = NULL;
     size_t n = 0;
     KE_TRY(ke__alloc(m->at->cx, &items, json_object_size(older), sizeof *items));
     json_object_foreach(older, text, id)
@@ -226,19 +243,21 @@ static ke_status put_older(merging *m, const json_t *config, json_t *older)
             st = ke__json_bad(m->at, KE_EFORMAT, "gives \"%.40s\" no id", text);
             goto done;
         }
-        items[n++] = (numbered){(long)number, text, NULL};
+        items[n] = (numbered){(long)number, n, text, NULL};
+        n++;
     }
-    if (n > 0)
-        qsort(items, n, sizeof *items, by_id);
+    n = sort(items, n);
+    KE_TRY(special_texts(m, config, &special));
     for (size_t i = 0; i < n; i++) {
         json_t *token = json_string(items[i].text);
-        st = token ? put(m, token, is_special(config, items[i].text), false)
+        st = token ? put(m, token, json_object_get(special, items[i].text) != NULL, false)
                    : short_of_memory(m);
         json_decref(token);
         if (st != KE_OK)
             break;
     }
 done:
+    json_decref(special);
     ke__free(m->at->cx, items);
     return st;
 }
@@ -268,6 +287,27 @@ done:
     return st;
 }
 
+/* The further special tokens of the configuration, then those of the map that it lacks. */
+static bool extend_list(json_t *config, json_t *more)
+{
+    static const char name[] = "additional_special_tokens";
+    json_t *old = json_object_get(config, name), *list = json_array(), *item;
+    json_t *texts = json_object();
+    bool ok = list && texts;
+    size_t i;
+    json_array_foreach(old, i, item) ok =
+        ok && json_array_append(list, item) == 0 && note_text(texts, item);
+    json_array_foreach(more, i, item)
+    {
+        const char *text = json_string_value(
+            json_is_object(item) ? json_object_get(item, "content") : item);
+        if (!text || !json_object_get(texts, text))
+            ok = ok && json_array_append(list, item) == 0 && note_text(texts, item);
+    }
+    json_decref(texts);
+    return ke__json_set(config, name, ke__json_done(list, ok));
+}
+
 /* Without "added_tokens_decoder", special_tokens_map.json decides over the names that it
  * has. */
 static ke_status take_map(const merging *m, json_t *config, const json_t *map)
@@ -278,7 +318,9 @@ static ke_status take_map(const merging *m, json_t *config, const json_t *map)
         json_t *token = json_object_get(map, special_names[i]);
         ok = !token || json_object_set(config, special_names[i], token) == 0;
     }
-    if (ok && list)
+    if (ok && json_is_array(list))
+        ok = extend_list(config, list);
+    else if (ok && list)
         ok = ke__json_set(config, "additional_special_tokens", whole_copy(list));
     return ok ? KE_OK : short_of_memory(m);
 }
@@ -323,18 +365,26 @@ done:
 
 static ke_status drop_rowless(merging *m, const ke__tokenizer_texts *texts)
 {
-    json_t *config;
+    json_t *config, *kept = NULL, *token;
+    size_t i;
     ke_status st = root_of(m->at, &config, "config.json", texts->config);
     double n_rows = json_number_value(json_object_get(config, "vocab_size"));
-    for (size_t i = json_array_size(m->list); i-- > 0 && n_rows > 0;) {
-        const json_t *token = json_array_get(m->list, i);
+    bool ok = st != KE_OK || n_rows <= 0 || (kept = json_array()) != NULL;
+    json_array_foreach(kept ? m->list : NULL, i, token)
+    {
         const char *text = json_string_value(json_object_get(token, "content"));
-        if ((double)json_integer_value(json_object_get(token, "id")) >= n_rows && text &&
-            !json_object_get(m->vocab, text))
-            (void)json_array_remove(m->list, i);
+        if ((double)json_integer_value(json_object_get(token, "id")) < n_rows || !text ||
+            json_object_get(m->vocab, text))
+            ok = ok && json_array_append(kept, token) == 0;
+    }
+    if (kept && ok) {
+        json_decref(m->list);
+        m->list = kept;
+    } else {
+        json_decref(kept);
     }
     json_decref(config);
-    return st;
+    return ok ? st : short_of_memory(m);
 }
 
 /* transformers sets this of a pre-tokenizer that has it, and false is what it is by

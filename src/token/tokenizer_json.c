@@ -615,7 +615,8 @@ static ke_status read_tokenizer_config(loading *l, const json_t *config)
     ke_tokenizer *tok = l->tok;
     /* These classes make a post-processor of their own. */
     const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
-    if (class && (strncmp(class, "Llama", 5) == 0 || strncmp(class, "Gemma", 5) == 0)) {
+    if (class && (strncmp(class, "Llama", 5) == 0 || strncmp(class, "CodeLlama", 9) == 0 ||
+                  strncmp(class, "Gemma", 5) == 0)) {
         tok->bos = tok->eos = -1;
         tok->add_bos = true;
         tok->add_eos = false;

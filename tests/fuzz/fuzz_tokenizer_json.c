@@ -1,6 +1,6 @@
-/* tokenizer.json and a text: what stands before the first line that is "---" is the file,
- * what follows the text; tokenizer_config.json and its like may come between, after another
- * such line. */
+/* tokenizer.json and a text, with a line that is "---" between them. Before the text may
+ * come tokenizer_config.json (config.json is the same), then special_tokens_map.json and
+ * added_tokens.json, each with such a line after it. */
 #include "token/token.h"
 
 #include <stdint.h>
@@ -41,13 +41,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         return 0;
     const char *at = (const char *)data, *end = at + bytes;
     ke__tokenizer_texts texts = {.folder = "F"};
-    texts.tokenizer = section(&at, end);
-    ke__gguf_str second = section(&at, end), text = second;
-    if (at < end) {
-        texts.tokenizer_config = texts.config = second;
-        texts.special_tokens_map = texts.added_tokens = second;
-        text = (ke__gguf_str){at, (uint64_t)(end - at)};
-    }
+    ke__gguf_str parts[5], text;
+    size_t n = 0;
+    do
+        parts[n++] = section(&at, end);
+    while (at < end && n < 5);
+    text = parts[n - 1];
+    texts.tokenizer = parts[0];
+    if (n > 2)
+        texts.tokenizer_config = texts.config = parts[1];
+    if (n > 3)
+        texts.special_tokens_map = parts[2];
+    if (n > 4)
+        texts.added_tokens = parts[3];
     if (text.bytes > MAX_TEXT)
         text.bytes = MAX_TEXT;
     ke_ctx *cx = ke_ctx_new(&(ke_ctx_opts){.n_threads = 1});

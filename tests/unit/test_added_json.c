@@ -156,7 +156,7 @@ static void what_is_wrong_is_named(void **state)
         {"{\"added_tokens_decoder\":{\"1\":7}}", NULL, NULL,
          "added_tokens_decoder is neither a text nor an object with \"content\""},
         {"{\"added_tokens_decoder\":{\"1\":{\"content\":\"a\\u0000b\"}}}", NULL, NULL,
-         "has a content of 3 bytes, expected 1 to 4096, none of them NUL"},
+         "has a content of 3 bytes, expected at most 4096, none of them NUL"},
         {"{\"added_tokens_decoder\":{\"1\":{\"content\":\"<x>\",\"lstrip\":1}}}", NULL,
          NULL, "added_tokens_decoder.lstrip is not true or false"},
         {"{\"additional_special_tokens\":\"<x>\"}", NULL, NULL,
