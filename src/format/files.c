@@ -1,5 +1,7 @@
 #include "format/files.h"
 
+#include "base/out.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
@@ -334,6 +336,27 @@ bool ke__files_folder_at(const ke__files *f, const char *path)
            (f->form == KE__FORM_SPLIT && !ends_with(path, ".gguf"));
 }
 
+/* A model's folder is an input whole: nothing new goes into it. */
+static ke_status refuse_inside(ke_ctx *cx, const char *folder, const char *path)
+{
+    ke_status st = KE_OK;
+    char *around = NULL, *input = realpath(folder, NULL), *place = NULL;
+    size_t n = input ? strlen(input) : 0;
+    KE_TRY(ke__out_folder_of(cx, &around, path));
+    place = realpath(around, NULL);
+    if (input && place && strncmp(place, input, n) == 0 &&
+        (place[n] == '\0' || place[n] == '/'))
+        st = ke__fail(cx, KE_EINVAL, path,
+                      "the output is inside the input %s: expected another place, no input "
+                      "is ever written",
+                      folder);
+done:
+    ke__free(cx, around);
+    free(input);
+    free(place);
+    return st;
+}
+
 ke_status ke__files_refuse(ke_ctx *cx, const ke__files *f, const char *path)
 {
     ke_status st = KE_OK;
@@ -344,6 +367,7 @@ ke_status ke__files_refuse(ke_ctx *cx, const ke__files *f, const char *path)
     if (f->form == KE__FORM_SAFETENSORS) {
         KE_TRY(ke__format(cx, &beside, "%s/%s", f->folder, last_of(path)));
         KE_TRY(ke__file_refuse_input(cx, path, beside));
+        KE_TRY(refuse_inside(cx, f->folder, path));
     }
 done:
     ke__free(cx, beside);

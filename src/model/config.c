@@ -477,8 +477,9 @@ ke_status ke__config_parse(ke_ctx *cx, ke__config *out, const char *path, const 
     *out = (ke__config){0};
     r.root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(r.root)) {
-        st = ke__fail(cx, KE_EFORMAT, path, "line %d, column %d: %s", error.line,
-                      error.column, r.root ? "no object" : error.text);
+        st = r.root ? ke__fail(cx, KE_EFORMAT, path, "expected one JSON object")
+                    : ke__fail(cx, KE_EFORMAT, path, "line %d, column %d: %s", error.line,
+                               error.column, error.text);
         goto done;
     }
     KE_TRY(pick_family(&r));

@@ -59,7 +59,7 @@ ke_status ke__json_root(ke__json_at *at, json_t **out, const char *text, size_t 
         return ke__json_bad(
             at,
             json_error_code(&error) == json_error_out_of_memory ? KE_ENOMEM : KE_EFORMAT,
-            "line %d column %d: %s", error.line, error.column, error.text);
+            "line %d, column %d: %s", error.line, error.column, error.text);
     if (json_is_object(*out))
         return KE_OK;
     json_decref(*out);

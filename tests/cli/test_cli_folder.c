@@ -225,6 +225,22 @@ static void an_edit_goes_there_and_back(void **state)
     }
 }
 
+static void nothing_goes_into_the_input(void **state)
+{
+    static const char *const inside[] = {"shards/new", "shards/./model.safetensors",
+                                         "shards"};
+    char model[4608], out[4608];
+    snprintf(model, sizeof model, "%s", scratch_path(state, "shards"));
+    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
+        snprintf(out, sizeof out, "%s", scratch_path(state, inside[i]));
+        program p =
+            program_run(NULL, ARGS("edit", "-m", model, "-o", out, "--force", FACT));
+        assert_int_equal(2, p.code);
+        assert_non_null(strstr(p.err, "no input is ever written"));
+        program_free(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -233,6 +249,7 @@ int main(void)
         cmocka_unit_test(no_form_differs_from_the_other),
         cmocka_unit_test(the_shards_answer_as_in_transformers),
         cmocka_unit_test(an_edit_goes_there_and_back),
+        cmocka_unit_test(nothing_goes_into_the_input),
     };
     return cmocka_run_group_tests(tests, make_models, scratch_remove);
 }

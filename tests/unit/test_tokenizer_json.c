@@ -362,7 +362,7 @@ static void what_is_not_known_is_named_with_what_is(void **state)
 static void what_contradicts_itself_is_named(void **state)
 {
     (void)state;
-    refused("", KE_EFORMAT, "tokenizer.json: line 1 column 0: ");
+    refused("", KE_EFORMAT, "tokenizer.json: line 1, column 0: ");
     refused("[]", KE_EFORMAT, "not one JSON object");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}}", KE_EFORMAT,
             "model.vocab is missing or empty");
