@@ -89,6 +89,10 @@ static void print_fact(const ke_edit_report *r, const ke_fact_report *f)
         printf("%-12sonly this wording states the fact: no paraphrase does\n", "warning");
     print_probes("neighbours", "answered as before", f->neighbours, f->n_neighbours,
                  f->n_kept);
+    if (f->took && 2 * f->n_kept < f->n_neighbours)
+        printf("%-12smost neighbours are answered otherwise: the edit reaches beyond its "
+               "subject\n",
+               "warning");
     print_probes("subject", "answered as before", f->aspects, f->n_aspects,
                  f->n_aspects_kept);
 }

@@ -254,6 +254,21 @@ done:
     return st;
 }
 
+/* A file that belongs to a model in another form, or to none: what is meant, rather than
+ * what it lacks. */
+static ke_status refuse_other(ke_ctx *cx, const ke__map *map)
+{
+    bool gguf = map->bytes >= 4 && memcmp(map->data, "GGUF", 4) == 0;
+    if (!gguf && (ends_with(map->path, ".safetensors") || ends_with(map->path, ".json")))
+        return ke__fail(cx, KE_EFORMAT, map->path,
+                        "a file of a safetensors model: expected the folder that it is in");
+    if (!gguf && ends_with(map->path, ".kepatch"))
+        return ke__fail(
+            cx, KE_EFORMAT, map->path,
+            "a patch: expected a model (ask and apply take patches by --patch)");
+    return KE_OK;
+}
+
 ke_status ke__files_open(ke_ctx *cx, ke__files *out, const char *path)
 {
     ke_status st = KE_OK;
@@ -274,6 +289,7 @@ ke_status ke__files_open(ke_ctx *cx, ke__files *out, const char *path)
         KE_TRY(open_parts(cx, out, name, stem, n_parts));
     } else {
         KE_TRY(add_file(cx, out, path));
+        KE_TRY(refuse_other(cx, &out->items[0].map));
     }
 done:
     if (st != KE_OK)

@@ -225,6 +225,17 @@ static void an_edit_goes_there_and_back(void **state)
     }
 }
 
+static void a_file_of_a_folder_points_to_it(void **state)
+{
+    static const char *const files[] = {"joined/model.safetensors", "joined/config.json"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        program p = program_run(NULL, ARGS("show", "-m", scratch_path(state, files[i])));
+        assert_int_equal(1, p.code);
+        assert_non_null(strstr(p.err, "expected the folder that it is in"));
+        program_free(&p);
+    }
+}
+
 static void nothing_goes_into_the_input(void **state)
 {
     static const char *const inside[] = {"shards/new", "shards/./model.safetensors",
@@ -249,6 +260,7 @@ int main(void)
         cmocka_unit_test(no_form_differs_from_the_other),
         cmocka_unit_test(the_shards_answer_as_in_transformers),
         cmocka_unit_test(an_edit_goes_there_and_back),
+        cmocka_unit_test(a_file_of_a_folder_points_to_it),
         cmocka_unit_test(nothing_goes_into_the_input),
     };
     return cmocka_run_group_tests(tests, make_models, scratch_remove);
