@@ -32,14 +32,8 @@ static ke_status run(ke__cli *c)
     files = json_array();
     for (size_t i = 0; i < c->n_args; i++) {
         KE_TRY(ke__result_list(c, &list));
-        st = ke_facts_check(c->cx, c->args[i], &subjects.opts, &good, &bad,
-                            c->json ? collect : print, &list);
-        if (st == KE_EIO || st == KE_ENOENT) { /* one file, not the others */
-            (c->json ? collect : print)(ke_ctx_message(c->cx), &list);
-            all_bad++;
-            st = KE_OK;
-        }
-        KE_TRY(st);
+        KE_TRY(ke_facts_check(c->cx, c->args[i], &subjects.opts, &good, &bad,
+                              c->json ? collect : print, &list));
         all_bad += bad;
         if (!c->json && !c->quiet)
             printf("%s: %zu fact%s, %zu bad record%s\n", c->args[i], good,

@@ -193,7 +193,7 @@ static void what_fits_in_one_form_only_is_asked_in_it(void **state)
     begin(&b, state, CHATML);
     memset(prompt, 'x', 100);
     prompt[100] = '\0';
-    memcpy(prompt + 94, " in Zed", 6 + 1);
+    memcpy(prompt + 93, " in Zed", sizeof " in Zed");
     const ke_fact longer = {.subject = "Zed", .prompt = prompt, .target = "a"};
     b.job.facts = &longer;
     b.job.keep_failed = true;
