@@ -189,11 +189,10 @@ static void an_unknown_template_is_remarked(void **state)
 static void what_fits_in_one_form_only_is_asked_in_it(void **state)
 {
     bench b;
-    char prompt[101];
+    char prompt[116];
     begin(&b, state, CHATML);
-    memset(prompt, 'x', 100);
-    prompt[100] = '\0';
-    memcpy(prompt + 93, " in Zed", sizeof " in Zed");
+    memset(prompt, 'x', 115);
+    memcpy(prompt + 108, " in Zed", sizeof " in Zed");
     const ke_fact longer = {.subject = "Zed", .prompt = prompt, .target = "a"};
     b.job.facts = &longer;
     b.job.keep_failed = true;
