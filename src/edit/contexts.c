@@ -51,7 +51,7 @@ static ke_status draw(ke_ctx *cx, ke__contexts *c, const ke_model *model,
 {
     enum { MOST = STARTS * LENGTHS * COPIES };
     ke_generated texts[MOST] = {{0}};
-    ke_ids prompts[MOST];
+    ke_ids prompts[MOST] = {{0}};
     size_t each[MOST];
     ke_generate_opts opts = KE_GENERATE_DEFAULT;
     ke_status st = KE_OK;
