@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -356,20 +357,18 @@ bool ke__files_folder_at(const ke__files *f, const char *path)
 static ke_status refuse_inside(ke_ctx *cx, const char *folder, const char *path)
 {
     ke_status st = KE_OK;
-    char *around = NULL, *input = realpath(folder, NULL), *place = NULL;
-    size_t n = input ? strlen(input) : 0;
+    char *around = NULL, input[PATH_MAX], place[PATH_MAX];
     KE_TRY(ke__out_folder_of(cx, &around, path));
-    place = realpath(around, NULL);
-    if (input && place && strncmp(place, input, n) == 0 &&
-        (place[n] == '\0' || place[n] == '/'))
+    if (!realpath(folder, input) || !realpath(around, place))
+        goto done; /* opening it will say why */
+    size_t n = strlen(input);
+    if (strncmp(place, input, n) == 0 && (place[n] == '\0' || place[n] == '/'))
         st = ke__fail(cx, KE_EINVAL, path,
                       "the output is inside the input %s: expected another place, no input "
                       "is ever written",
                       folder);
 done:
     ke__free(cx, around);
-    free(input);
-    free(place);
     return st;
 }
 
