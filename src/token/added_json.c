@@ -46,10 +46,16 @@ static bool add_to_list(merging *m, const char *text, json_t *token)
     return ke__json_add(m->list, token) && ke__json_set(m->by_text, text, json_integer(at));
 }
 
-/* Of a token that is a text, or an object with "content" and flags. NULL: there is none. */
+/* A token is a text, or an object with "content" and flags. */
+static const json_t *text_of(const json_t *token)
+{
+    return json_is_object(token) ? json_object_get(token, "content") : token;
+}
+
+/* *out NULL: there is none. */
 static ke_status content_of(const merging *m, const json_t *token, const char **out)
 {
-    const json_t *text = json_is_object(token) ? json_object_get(token, "content") : token;
+    const json_t *text = text_of(token);
     size_t bytes = json_string_length(text);
     *out = json_string_value(text);
     if (!token || json_is_null(token))
@@ -208,8 +214,7 @@ done:
 
 static bool note_text(json_t *texts, const json_t *token)
 {
-    const char *text = json_string_value(
-        json_is_object(token) ? json_object_get(token, "content") : token);
+    const char *text = json_string_value(text_of(token));
     return !text || ke__json_set(texts, text, json_true());
 }
 
@@ -299,8 +304,7 @@ static bool extend_list(json_t *config, json_t *more)
         ok && json_array_append(list, item) == 0 && note_text(texts, item);
     json_array_foreach(more, i, item)
     {
-        const char *text = json_string_value(
-            json_is_object(item) ? json_object_get(item, "content") : item);
+        const char *text = json_string_value(text_of(item));
         if (!text || !json_object_get(texts, text))
             ok = ok && json_array_append(list, item) == 0 && note_text(texts, item);
     }
