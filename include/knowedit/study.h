@@ -99,12 +99,15 @@ typedef struct ke_edit_report {
         ppl_after; /**< On held-out text: mean KL(before || after) a token. */
     size_t harm_tokens;
     bool too_harmful;     /**< kl is above the job's max_kl (or is no number). */
-    char *output, *patch; /**< What was written, or NULL. */
+    char *output, *patch; /**< What was written (of a plan: would be), or NULL. */
     char sha256_base[65], sha256_output[65];
     ke_edited_tensor *tensors;
     size_t n_tensors;
     char *type_reason; /**< Why this output type. */
-    ke_edit_plan plan;
+    ke_edit_plan plan; /**< Of the first attempt; memory for all that may follow. */
+    size_t planned_attempts;
+    double planned_seconds; /**< A rough guess, if every fact needs all attempts. */
+    bool plan_only;         /**< As the job's: of the above, only names and the plan. */
     struct {
         double open, stats, edit, verify, save, total;
     } seconds;
@@ -122,7 +125,8 @@ typedef struct ke_edit_report {
  */
 KE_API KE_MUST_CHECK ke_status ke_edit_run(ke_ctx *cx, ke_edit_report **out,
                                            const ke_edit_job *job);
-/** The report as the JSON object of schema knowedit.edit/1; the caller's (ke_free()). */
+/** The report as the JSON object of schema knowedit.edit/1, of a job that stopped after its
+ * plan of knowedit.plan/1; the caller's (ke_free()). */
 KE_API KE_MUST_CHECK ke_status ke_edit_report_json(ke_ctx *cx, char **out,
                                                    const ke_edit_report *report);
 KE_API void ke_edit_report_free(ke_ctx *cx, ke_edit_report *report);

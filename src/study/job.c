@@ -141,14 +141,14 @@ static uint64_t verify_bytes(const ke__run *run)
     return bytes;
 }
 
-/* The first attempt must fit into memory; later ones that don't are left out. *seconds: all
- * that are left, if every fact needs each of them. */
-static ke_status plan_ladder(ke_ctx *cx, ke__run *run, double *seconds)
+/* The first attempt must fit into memory; later ones that don't are left out. */
+static ke_status plan_ladder(ke_ctx *cx, ke__run *run)
 {
     ke_status st = KE_OK;
     const ke_edit_job *job = run->job;
     ke_edit_plan *plan = &run->report->plan, later;
     ke_settings *settings = NULL;
+    double *seconds = &run->report->planned_seconds;
     uint64_t limit = ke__memory_limit(cx), verify;
     bool stats; /* they are computed once */
     size_t n =
@@ -175,6 +175,7 @@ static ke_status plan_ladder(ke_ctx *cx, ke__run *run, double *seconds)
         if (later.peak_bytes > plan->peak_bytes)
             plan->peak_bytes = later.peak_bytes;
     }
+    run->report->planned_attempts = run->n_rungs;
     if (run->n_rungs < n)
         KE_TRY(ke__run_say(cx, run, "%zu of %zu attempts need more memory and are left out",
                            n - run->n_rungs, n));
@@ -240,18 +241,17 @@ static ke_status make_plan(ke_ctx *cx, ke__run *run)
     ke_edit_plan *plan = &run->report->plan;
     char need[24], have[24], more[64] = "";
     uint64_t limit = ke__memory_limit(cx);
-    double seconds = 0.0;
 
     KE_TRY(say_subjects(cx, run));
     KE_TRY(ke__lengths_check(cx, run));
-    KE_TRY(plan_ladder(cx, run, &seconds));
+    KE_TRY(plan_ladder(cx, run));
     if (run->output_path)
         KE_TRY(ke__files_room(cx, &run->model->files, run->output_path, 1));
     bytes_text(need, plan->peak_bytes);
     bytes_text(have, limit);
     if (run->n_rungs > 1)
         snprintf(more, sizeof more, ", up to %.0f s if all %zu attempts are needed",
-                 seconds, run->n_rungs);
+                 run->report->planned_seconds, run->n_rungs);
     KE_TRY(ke__run_say(cx, run, "%s", plan->text));
     KE_TRY(say_outputs(cx, run));
     KE_TRY(warn_of_blanks(cx, run));
@@ -378,8 +378,13 @@ static ke_status run_steps(ke_ctx *cx, ke__run *run)
     KE_TRY(make_plan(cx, run));
     KE_TRY(ke_model_sha256(cx, run->model, r->sha256_base));
     ke__run_lap(run, &r->seconds.open);
-    if (run->job->plan_only)
+    if (run->job->plan_only) {
+        r->plan_only = true;
+        r->output = run->output_path;
+        r->patch = run->patch_path;
+        run->output_path = run->patch_path = NULL;
         goto done;
+    }
 
     KE_TRY(measure_before(cx, run));
     ke__run_lap(run, &r->seconds.verify);

@@ -1,4 +1,5 @@
-/* The report as the JSON of schema knowedit.edit/1, and its end. */
+/* The report as the JSON of schema knowedit.edit/1 (a plan: knowedit.plan/1), and its end.
+ */
 #include "study/study.h"
 
 static json_t *answer_json(const ke_answer *a)
@@ -93,12 +94,12 @@ static json_t *fact_json(const ke_fact_report *f)
     return ke__json_done(out, ok);
 }
 
-static json_t *facts_json(const ke_edit_report *r)
+static json_t *facts_json(const ke_edit_report *r, json_t *(*one)(const ke_fact_report *))
 {
     json_t *out = json_array();
     bool ok = out;
     for (size_t i = 0; ok && i < r->n_facts; i++)
-        ok = ke__json_add(out, fact_json(&r->facts[i]));
+        ok = ke__json_add(out, one(&r->facts[i]));
     return ke__json_done(out, ok);
 }
 
@@ -118,13 +119,18 @@ json_t *ke__json_tensors(const ke_edit_report *r)
     return ke__json_done(out, ok);
 }
 
-json_t *ke__json_layers(const ke_edit_report *r)
+static json_t *layers_json(const uint32_t *layers, size_t n)
 {
     json_t *out = json_array();
     bool ok = out;
-    for (size_t i = 0; ok && i < r->n_layers; i++)
-        ok = ke__json_add(out, json_integer(r->layers[i]));
+    for (size_t i = 0; ok && i < n; i++)
+        ok = ke__json_add(out, json_integer(layers[i]));
     return ke__json_done(out, ok);
+}
+
+json_t *ke__json_layers(const ke_edit_report *r)
+{
+    return layers_json(r->layers, r->n_layers);
 }
 
 static json_t *harm_json(const ke_edit_report *r)
@@ -155,17 +161,17 @@ static json_t *sha_json(const char *sha)
     return ke__json_string(*sha ? sha : NULL);
 }
 
-ke_status ke_edit_report_json(ke_ctx *cx, char **out, const ke_edit_report *r)
+static json_t *report_json(const ke_edit_report *r)
 {
     json_t *o = json_object();
     bool ok = ke__json_set(o, "schema", ke__json_string("knowedit.edit/1")) &&
               ke__json_set(o, "method", ke__json_string(r->method)) &&
               ke__json_set(o, "form", ke__json_string(r->chat ? "chat" : "bare")) &&
               ke__json_set(o, "template", ke__json_string(r->chat_family)) &&
-              ke__json_set(o, "layers", ke__json_layers(r)) &&
+              ke__json_set(o, "layers", layers_json(r->layers, r->n_layers)) &&
               ke__json_set(o, "took", json_boolean(r->took)) &&
               ke__json_set(o, "already", json_boolean(r->already)) &&
-              ke__json_set(o, "facts", facts_json(r)) &&
+              ke__json_set(o, "facts", facts_json(r, fact_json)) &&
               ke__json_set(o, "harm", harm_json(r)) &&
               ke__json_set(o, "output", ke__json_string(r->output)) &&
               ke__json_set(o, "patch", ke__json_string(r->patch)) &&
@@ -175,7 +181,51 @@ ke_status ke_edit_report_json(ke_ctx *cx, char **out, const ke_edit_report *r)
               ke__json_set(o, "type_reason", ke__json_string(r->type_reason)) &&
               ke__json_set(o, "seconds", seconds_json(r)) &&
               ke__json_set(o, "peak_bytes", json_integer((json_int_t)r->peak_bytes));
-    return ke__json_dump(cx, out, ke__json_done(o, ok));
+    return ke__json_done(o, ok);
+}
+
+static json_t *planned_fact_json(const ke_fact_report *f)
+{
+    json_t *out = json_object();
+    bool ok = ke__json_set(out, "subject", ke__json_string(f->subject)) &&
+              ke__json_set(out, "subject_from", ke__json_string(f->subject_from)) &&
+              ke__json_set(out, "prompt", ke__json_string(f->prompt)) &&
+              ke__json_set(out, "target", ke__json_string(f->target));
+    return ke__json_done(out, ok);
+}
+
+static json_t *planned_seconds_json(const ke_edit_report *r)
+{
+    json_t *out = json_object();
+    bool ok = ke__json_set(out, "one_attempt", ke__json_number(r->plan.seconds)) &&
+              ke__json_set(out, "all_attempts", ke__json_number(r->planned_seconds));
+    return ke__json_done(out, ok);
+}
+
+/* What is known before work, and nothing that would have to be measured. */
+static json_t *plan_json(const ke_edit_report *r)
+{
+    const ke_edit_plan *p = &r->plan;
+    json_t *o = json_object();
+    bool ok = ke__json_set(o, "schema", ke__json_string("knowedit.plan/1")) &&
+              ke__json_set(o, "method", ke__json_string(r->method)) &&
+              ke__json_set(o, "form", ke__json_string(r->chat ? "chat" : "bare")) &&
+              ke__json_set(o, "template", ke__json_string(r->chat_family)) &&
+              ke__json_set(o, "plan", ke__json_string(p->text)) &&
+              ke__json_set(o, "layers", layers_json(p->layers, p->n_layers)) &&
+              ke__json_set(o, "facts", facts_json(r, planned_fact_json)) &&
+              ke__json_set(o, "output", ke__json_string(r->output)) &&
+              ke__json_set(o, "patch", ke__json_string(r->patch)) &&
+              ke__json_set(o, "sha256_base", sha_json(r->sha256_base)) &&
+              ke__json_set(o, "attempts", json_integer((json_int_t)r->planned_attempts)) &&
+              ke__json_set(o, "seconds", planned_seconds_json(r)) &&
+              ke__json_set(o, "memory_bytes", json_integer((json_int_t)p->peak_bytes));
+    return ke__json_done(o, ok);
+}
+
+ke_status ke_edit_report_json(ke_ctx *cx, char **out, const ke_edit_report *r)
+{
+    return ke__json_dump(cx, out, r->plan_only ? plan_json(r) : report_json(r));
 }
 
 static void probes_free(ke_ctx *cx, ke_probe_result *probes, size_t n)

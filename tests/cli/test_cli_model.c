@@ -401,6 +401,32 @@ static void a_plan_is_no_edit(void **state)
     program_free(&p);
 }
 
+/* What a plan's JSON has is known before work: nothing in it would have to be measured. */
+static void a_plan_tells_programs_what_it_says(void **state)
+{
+    const char *m = model(state), *out = scratch_path(state, "x.gguf");
+    json_t *j =
+        program_json("knowedit.plan/1", 0,
+                     ARGS("edit", "-m", m, "-o", out, "--layer", "1", "--plan", FACT));
+    assert_int_equal(1,
+                     json_integer_value(json_array_get(json_object_get(j, "layers"), 0)));
+    assert_string_equal(out, json_string_value(json_object_get(j, "output")));
+    assert_non_null(
+        strstr(json_string_value(json_object_get(j, "patch")), "x.gguf.kepatch"));
+    assert_int_equal(64, strlen(json_string_value(json_object_get(j, "sha256_base"))));
+    assert_int_equal(4, json_integer_value(json_object_get(j, "attempts")));
+    const json_t *seconds = json_object_get(j, "seconds");
+    double one = json_number_value(json_object_get(seconds, "one_attempt"));
+    assert_true(one > 0.0);
+    assert_true(json_number_value(json_object_get(seconds, "all_attempts")) > one);
+    assert_true(json_integer_value(json_object_get(j, "memory_bytes")) > 0);
+    static const char *const measured[] = {"took", "harm", "edited_tensors", "peak_bytes"};
+    for (size_t i = 0; i < sizeof measured / sizeof measured[0]; i++)
+        assert_null(json_object_get(j, measured[i]));
+    assert_null(json_object_get(first(j, "facts"), "after"));
+    json_decref(j);
+}
+
 /* What was found is said, reported and recorded; what can't be is exit 2 with a proposal.
  */
 static void a_subject_may_be_left_out(void **state)
@@ -408,7 +434,7 @@ static void a_subject_may_be_left_out(void **state)
     const char *m = model(state), *patch = scratch_path(state, "s.kepatch"),
                *names = scratch_path(state, "names.txt"),
                *facts = scratch_path(state, "facts.csv");
-    json_t *j = program_json("knowedit.edit/1", 0,
+    json_t *j = program_json("knowedit.plan/1", 0,
                              ARGS("edit", "-m", m, "--patch", patch, "--plan", "--prompt",
                                   "the Ab in", "--target", "on", "--paraphrase", "Ab on"));
     assert_string_equal("Ab",
@@ -585,6 +611,7 @@ int main(void)
         cmocka_unit_test(a_told_fact_is_a_patch_that_ask_reads),
         cmocka_unit_test(patches_are_applied_to_the_same_bytes),
         cmocka_unit_test(a_plan_is_no_edit),
+        cmocka_unit_test(a_plan_tells_programs_what_it_says),
         cmocka_unit_test(a_subject_may_be_left_out),
         cmocka_unit_test(a_person_is_asked_for_the_subject),
         cmocka_unit_test(too_little_memory_is_refused_with_the_number),
