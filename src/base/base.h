@@ -83,6 +83,9 @@ uint64_t ke__memory_available(void); /* bytes that the machine can give; 0 if un
 /* The limit that work is planned against: opts.mem_limit_bytes, else what is available. */
 uint64_t ke__memory_limit(const ke_ctx *cx);
 uint64_t ke__memory_resident_peak(void); /* VmHWM of this process in bytes */
+/* Where a hash of what comes from files begins, another each time: no file can choose what
+ * falls together. No result may depend on it. */
+uint64_t ke__hash_seed(void);
 
 /* --- random numbers: splitmix64, the same everywhere ------------------------------ */
 

@@ -48,6 +48,11 @@ json_t *ke__json_number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+ke_status ke__json_load_status(const json_error_t *error)
+{
+    return json_error_code(error) == json_error_out_of_memory ? KE_ENOMEM : KE_EFORMAT;
+}
+
 bool ke__json_set(json_t *object, const char *key, json_t *value)
 {
     if (object && value)

@@ -13,6 +13,8 @@ json_t *ke__json_string(const char *text);
 json_t *ke__json_string_n(const char *text, size_t bytes);
 /* null for a number that JSON cannot say. */
 json_t *ke__json_number(double value);
+/* What went wrong with json_load...(): KE_ENOMEM or KE_EFORMAT. */
+ke_status ke__json_load_status(const json_error_t *error);
 /* Set key to a value, or append it (consumed); false if either is NULL. */
 bool ke__json_set(json_t *object, const char *key, json_t *value);
 bool ke__json_add(json_t *array, json_t *value);

@@ -114,10 +114,11 @@ static ke_status put(merging *m, const json_t *token, bool special, bool change)
         goto done;
     }
     KE_TRY(set_flags(m, fresh, token, special));
+    json_int_t id = json_integer_value(own);
     if (!own)
         m->next++;
-    else if (json_integer_value(own) >= m->next)
-        m->next = json_integer_value(own) + 1;
+    else if (id >= m->next && id < INT32_MAX) /* ids out of range are refused later */
+        m->next = id + 1;
     if (!add_to_list(m, text, json_incref(fresh)))
         st = short_of_memory(m);
 done:

@@ -142,13 +142,16 @@ static const family families[] = {
 };
 enum { N_FAMILIES = sizeof families / sizeof families[0] };
 
-/* Whether `near` follows a place of the mark before its tag ends. */
+/* Whether `near` follows a place of the mark before its tag ends. Of the marks before one
+ * end the first has all that follows the others. */
 static bool is_near(const family *f, const char *template_text)
 {
-    for (const char *at = strstr(template_text, f->mark); at;
-         at = strstr(at + 1, f->mark)) {
-        const char *end = strstr(at, "}}");
-        if (end && memmem(at, (size_t)(end - at), f->near, strlen(f->near)))
+    const char *end = template_text;
+    for (const char *at = strstr(end, f->mark); at; at = strstr(end, f->mark)) {
+        end = strstr(at, "}}");
+        if (!end)
+            return false;
+        if (memmem(at, (size_t)(end - at), f->near, strlen(f->near)))
             return true;
     }
     return false;
@@ -209,7 +212,7 @@ static ke_status unknown_family(ke_ctx *cx, const char *name)
                          "no family of chat templates is called \"%.40s\"; known are %s",
                          name, known.data)
               : ke__fail(cx, KE_ENOTSUP, "tokenizer.chat_template",
-                         "the chat template is of no known family ; known are %s",
+                         "the chat template is of no known family; known are %s",
                          known.data);
 done:
     ke__free(cx, known.data);

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { MAX_FILE_BYTES = 1 << 28 }; /* eight times the largest */
 
@@ -13,8 +14,14 @@ ke_status ke__folder_text(ke_ctx *cx, ke__gguf_str *out, const char *folder,
     ke_status st = KE_OK;
     char *path = NULL, *text = NULL;
     size_t bytes;
+    struct stat info;
     KE_TRY(ke__format(cx, &path, "%s/%s", folder, file));
     if (required || ke__file_exists(path)) {
+        /* Opening a pipe would wait for who writes into it. */
+        if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
+            st = ke__fail(cx, KE_EIO, path, "not a regular file");
+            goto done;
+        }
         KE_TRY(ke__file_read(cx, &text, &bytes, path, MAX_FILE_BYTES));
         *out = (ke__gguf_str){text, bytes};
     }
@@ -56,10 +63,8 @@ ke_status ke__json_root(ke__json_at *at, json_t **out, const char *text, size_t 
     json_error_t error;
     *out = json_loadb(text, bytes, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES | flags, &error);
     if (!*out)
-        return ke__json_bad(
-            at,
-            json_error_code(&error) == json_error_out_of_memory ? KE_ENOMEM : KE_EFORMAT,
-            "line %d, column %d: %s", error.line, error.column, error.text);
+        return ke__json_bad(at, ke__json_load_status(&error), "line %d, column %d: %s",
+                            error.line, error.column, error.text);
     if (json_is_object(*out))
         return KE_OK;
     json_decref(*out);

@@ -104,7 +104,8 @@ void ke__merger_free(ke_ctx *cx, ke__merger *m)
 
 static ke__merge *slot_of(const ke__merges *m, uint32_t left, uint32_t right)
 {
-    uint64_t h = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15U;
+    uint64_t h = (((uint64_t)left << 32 | right) ^ m->hash_seed) * 0x9E3779B97F4A7C15U;
+    h = (h ^ h >> 32) * 0x9E3779B97F4A7C15U;
     for (size_t i = h >> 32;; i++) {
         ke__merge *slot = &m->slots[i & m->mask];
         if (slot->rank_plus_1 == 0 || (slot->left == left && slot->right == right))
@@ -119,6 +120,7 @@ ke_status ke__merges_reserve(ke_ctx *cx, ke__merges *m, const char *key, uint64_
     KE_TRY(ke__table_room(cx, key, n, &slots));
     KE_TRY(ke__alloc(cx, &m->slots, slots, sizeof *m->slots));
     m->mask = slots - 1;
+    m->hash_seed = ke__hash_seed();
 done:
     return st;
 }

@@ -33,6 +33,7 @@ typedef struct ke__vocab {
     uint8_t *flags;        /* [n] KE__TOKEN_... */
     ke__vocab_slot *slots; /* [mask + 1] open addressing, at most two thirds full */
     size_t mask;
+    uint32_t hash_start;
     int32_t *special; /* [n_special] CONTROL or USER, longest text first */
     size_t n_special;
 } ke__vocab;
@@ -124,6 +125,7 @@ typedef struct ke__merge {
 typedef struct ke__merges {
     ke__merge *slots; /* [mask + 1] */
     size_t mask;
+    uint64_t hash_seed;
 } ke__merges;
 /* Room for n merges, which come from `key`. */
 KE_MUST_CHECK ke_status ke__merges_reserve(ke_ctx *cx, ke__merges *m, const char *key,

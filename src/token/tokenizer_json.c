@@ -4,13 +4,15 @@
 #include "token/json_model.h"
 #include "token/steps_json.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
     MAX_TEXT_BYTES = 1 << 12, /* of an added token */
-    MAX_DECODERS = 16
+    MAX_DECODERS = 16,
+    MAX_REPLACED = 256 /* bytes that a decoder looks for */
 };
 
 /* One step from a token's text to the bytes that it stands for. */
@@ -134,6 +136,12 @@ static bool read_pair(const json_t *item, ke__gguf_str *left, ke__gguf_str *righ
     return true;
 }
 
+/* How much of a text without an end of its own a message shows. */
+static int shown(ke__gguf_str s)
+{
+    return s.bytes < 40 ? (int)s.bytes : 40;
+}
+
 static ke_status load_merges(loading *l, const json_t *model)
 {
     ke_status st = KE_OK;
@@ -156,13 +164,12 @@ static ke_status load_merges(loading *l, const json_t *model)
         int32_t a = ke__vocab_find(v, left), b = ke__vocab_find(v, right);
         int32_t both = ke__vocab_find_pair(v, left, right);
         if (a < 0 || b < 0 || both < 0) {
-            st =
-                ke__json_bad(&l->at, KE_EFORMAT,
-                             "merges \"%.40s\" and \"%.40s\", but %s is not in model.vocab",
-                             left.data, right.data,
-                             a < 0   ? "the first"
-                             : b < 0 ? "the second"
-                                     : "what they make");
+            st = ke__json_bad(&l->at, KE_EFORMAT,
+                              "merges \"%.*s\" and \"%.*s\", but %s is not in model.vocab",
+                              shown(left), left.data, shown(right), right.data,
+                              a < 0   ? "the first"
+                              : b < 0 ? "the second"
+                                      : "what they make");
             goto done;
         }
         ke__merges_add(&l->m->merges, a, b, (uint32_t)i, both);
@@ -298,12 +305,21 @@ static ke_status normalise_added(loading *l, ke__added_set *set)
     void *match = NULL;
     ke__pieces p = {0}, spare = {0};
     ke__text *pool = &l->m->normal_text;
+    size_t most = 64 << 10; /* of all together, as a text may grow in ke__steps_run() */
     KE_TRY(ke__regex_match_new(l->cx, &match));
     for (size_t i = 0; i < set->n; i++) {
         ke__gguf_str *text = &set->item[i].text;
+        most += 64 * text->bytes;
         KE_TRY(ke__pieces_start(l->cx, &p, text->data, text->bytes));
         KE_TRY(ke__steps_run(l->cx, &l->m->normalizer, match, &p, &spare));
         KE_TRY(ke__text_add(l->cx, pool, p.text, p.bytes));
+        if (pool->bytes > most) {
+            st = ke__json_bad(&l->at, KE_EFORMAT,
+                              "the normalizer makes %zu bytes of the first %zu added "
+                              "tokens, at most %zu expected",
+                              pool->bytes, i + 1, most);
+            goto done;
+        }
         text->bytes = p.bytes;
     }
     size_t at = 0, n = 0;
@@ -372,12 +388,15 @@ static ke_status read_replaced(loading *l, const json_t *value)
     KE_TRY(ke__json_object_in(&l->at, value, "pattern", &pattern));
     KE_TRY(ke__json_string_in(&l->at, pattern, "String", &from, &from_bytes));
     KE_TRY(ke__json_string_in(&l->at, value, "content", &to, &to_bytes));
-    decoder *d = from_bytes > 0 && to_bytes <= from_bytes ? add_decoder(l, REPLACED) : NULL;
+    bool shorter = from_bytes > 0 && from_bytes <= MAX_REPLACED && to_bytes <= from_bytes;
+    decoder *d = shorter ? add_decoder(l, REPLACED) : NULL;
     if (d)
         *d = (decoder){REPLACED, from, to ? to : "", from_bytes, to_bytes};
     else
         st = ke__json_bad(&l->at, KE_ENOTSUP,
-                          "replaces other than a {\"String\": ...} by a shorter one");
+                          "replaces other than a {\"String\": ...} of up to %d bytes by a "
+                          "shorter one",
+                          MAX_REPLACED);
 done:
     return st;
 }
@@ -405,7 +424,8 @@ static ke_status read_unmetaspaced(loading *l, const json_t *value)
     const char *text;
     size_t bytes;
     KE_TRY(ke__json_string_in(&l->at, value, "replacement", &text, &bytes));
-    decoder *d = bytes > 0 ? add_decoder(l, REPLACED) : NULL;
+    bool a_few = bytes > 0 && bytes <= MAX_REPLACED;
+    decoder *d = a_few ? add_decoder(l, REPLACED) : NULL;
     if (d)
         *d = (decoder){REPLACED, text, " ", bytes, 1};
     else
@@ -486,6 +506,17 @@ static size_t replaced(char *text, size_t bytes, const decoder *d)
     return n;
 }
 
+/* The byte of "<0xE2>", -1 for any other text. */
+static int spelled_byte(const char *text, size_t bytes)
+{
+    static const char digits[] = "0123456789abcdef";
+    if (bytes != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>')
+        return -1;
+    const char *high = memchr(digits, tolower((unsigned char)text[3]), 16),
+               *low = memchr(digits, tolower((unsigned char)text[4]), 16);
+    return high && low ? (int)(16 * (high - digits) + (low - digits)) : -1;
+}
+
 static size_t read_piece(char *out, const void *loading_, ke__gguf_str text)
 {
     const loading *l = loading_;
@@ -494,14 +525,12 @@ static size_t read_piece(char *out, const void *loading_, ke__gguf_str text)
         memcpy(out, text.data, n);
     for (size_t i = 0; i < l->n_decoders; i++) {
         const decoder *d = &l->decoder[i];
-        unsigned byte;
-        char end;
         if (d->kind == SPELLED)
             n = ke__alphabet_read(out, NULL, (ke__gguf_str){out, n});
         else if (d->kind == REPLACED)
             n = replaced(out, n, d);
-        else if (n == 6 && sscanf(text.data, "<0x%2x%c", &byte, &end) == 2 && end == '>') {
-            out[0] = (char)byte;
+        else if (spelled_byte(out, n) >= 0) {
+            out[0] = (char)spelled_byte(out, n);
             n = 1;
         }
     }

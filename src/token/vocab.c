@@ -102,9 +102,7 @@ ke_status ke__table_room(ke_ctx *cx, const char *key, uint64_t n, size_t *slots)
     return KE_OK;
 }
 
-/* --- strings by hash (FNV-1a) ---------------------------------------------------- */
-
-#define HASH_START 2166136261U
+/* --- strings by hash (FNV-1a, from a start that no file can know) -------------------- */
 
 static uint32_t hash(uint32_t h, ke__gguf_str s)
 {
@@ -135,7 +133,7 @@ static const ke__gguf_str nothing = {"", 0};
 
 int32_t ke__vocab_find_pair(const ke__vocab *v, ke__gguf_str a, ke__gguf_str b)
 {
-    return slot_of(v, hash(hash(HASH_START, a), b), a, b)->id_plus_1 - 1;
+    return slot_of(v, hash(hash(v->hash_start, a), b), a, b)->id_plus_1 - 1;
 }
 
 int32_t ke__vocab_find(const ke__vocab *v, ke__gguf_str text)
@@ -177,10 +175,11 @@ ke_status ke__vocab_index(ke_ctx *cx, ke__vocab *v, const char *key)
     KE_TRY(ke__table_room(cx, key, v->n, &slots));
     KE_TRY(ke__alloc(cx, &v->slots, slots, sizeof *v->slots));
     v->mask = slots - 1;
+    v->hash_start = (uint32_t)ke__hash_seed();
     for (size_t i = 0; i < v->n; i++) {
         if (v->text[i].bytes == 0)
             continue; /* a hole; no text is this token */
-        uint32_t h = hash(HASH_START, v->text[i]);
+        uint32_t h = hash(v->hash_start, v->text[i]);
         /* Of tokens with the same text the last one counts. */
         *slot_of(v, h, v->text[i], nothing) = (ke__vocab_slot){h, (int32_t)i + 1};
     }

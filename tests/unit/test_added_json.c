@@ -141,6 +141,25 @@ static void a_token_without_a_row_is_text(void **state)
     ke_ctx_free(cx);
 }
 
+/* An id from which no next one can be counted. */
+static void the_largest_number_is_no_id(void **state)
+{
+    static const char file[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"zz\":"
+                               "9223372036854775807},\"merges\":[]}}";
+    (void)state;
+    ke_ctx *cx = ke_ctx_new(NULL);
+    ke_tokenizer *tok = NULL;
+    ke__tokenizer_texts t = {
+        .folder = "F",
+        .tokenizer = text_of(file),
+        .tokenizer_config =
+            text_of("{\"added_tokens_decoder\":{\"0\":{\"content\":\"zz\"}}}")};
+    assert_int_equal(KE_EFORMAT, ke__tokenizer_parse_json(cx, &tok, &t));
+    assert_null(tok);
+    assert_non_null(strstr(ke_ctx_message(cx), "model.vocab gives \"zz\" no id from 0"));
+    ke_ctx_free(cx);
+}
+
 static void what_is_wrong_is_named(void **state)
 {
     static const struct {
@@ -207,6 +226,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_are_those_of_transformers),
         cmocka_unit_test(a_token_without_a_row_is_text),
+        cmocka_unit_test(the_largest_number_is_no_id),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(every_allocation_may_fail),
     };

@@ -173,12 +173,17 @@ static void an_unknown_family_names_the_known(void **state)
     assert_int_equal(ke__chat_new(cx, &chat, "{{ '<|start|>user' }}", NULL, NULL),
                      KE_ENOTSUP);
     assert_null(chat);
+    assert_non_null(strstr(ke_ctx_message(cx), "of no known family; known"));
     assert_non_null(strstr(ke_ctx_message(cx), known));
     assert_int_equal(ke__chat_new(cx, &chat, NULL, NULL, "Lama"), KE_EINVAL);
     assert_null(chat);
     assert_non_null(strstr(ke_ctx_message(cx), "\"Lama\""));
     assert_non_null(strstr(ke_ctx_message(cx), known));
+    /* What tells a family may stand behind any of its marks. */
+    assert_string_equal("Zephyr", ke__chat_family("{{ '<|user|>' }}\n"
+                                                  "{{ '<|user|><|user|>' + eos_token }}"));
     /* Near a family, and none of it. */
+    assert_null(ke__chat_family("{{ '<|user|>' }}{{ '<|user|>' + eos_token"));
     assert_null(ke__chat_family("{{ '<|user|>' }}{{ eos_token }}"));
     assert_null(ke__chat_family("{{ '### Instruction:\\n' + content + '\\n' }}\n"
                                 "{{ '### Response:\\n' + content + '\\n\\n' }}"));

@@ -376,6 +376,9 @@ static void what_contradicts_itself_is_named(void **state)
             KE_EFORMAT, "model.merges[0] is no merge");
     refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[[\"a\",\"a\"]]}}",
             KE_EFORMAT, "what they make is not in model.vocab");
+    refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},"
+            "\"merges\":[\"a b\"]}}",
+            KE_EFORMAT, "merges \"a\" and \"b\", but what they make is not");
     refused(MODEL(",\"unk_token\":\"<unk>\"") "}", KE_EFORMAT,
             "model.unk_token \"<unk>\" is not in model.vocab");
     refused(WITH("\"added_tokens\":[{\"id\":7,\"content\":\"<s>\"}]"), KE_EFORMAT,
@@ -388,6 +391,8 @@ static void what_contradicts_itself_is_named(void **state)
         WITH(
             "\"added_tokens\":[{\"id\":0,\"content\":\"a\"},{\"id\":0,\"content\":\"a\"}]"),
         KE_EFORMAT, "added_tokens[1] is \"a\" once more");
+    refused(WITH("\"decoder\":{\"type\":\"Metaspace\",\"replacement\":\"\"}"), KE_EFORMAT,
+            "decoder has no replacement, expected one character");
     refused(WITH("\"normalizer\":7"), KE_EFORMAT, "normalizer is not an object");
     refused(WITH("\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Odd\"}"), KE_EFORMAT,
             "pre_tokenizer has behavior \"Odd\", expected Isolated, ");
@@ -435,6 +440,32 @@ static void a_pattern_that_runs_away_is_stopped(void **state)
     assert_null(ids);
     ke__tokenizer_free(cx, tok);
     ke_ctx_free(cx);
+}
+
+/* Each within what one text may become; together they would fill the memory. */
+static void added_tokens_that_grow_without_end_are_refused(void **state)
+{
+    enum { N = 40, LONG = 250 };
+    char file[20000] = "{\"model\":{\"type\":\"BPE\",\"merges\":[],\"vocab\":{\"a\":0";
+    (void)state;
+    for (int i = 1; i <= N; i++)
+        sprintf(file + strlen(file), ",\"a%d\":%d", i, i);
+    strcat(file, "}},\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[");
+    for (int i = 0; i < 2; i++) {
+        sprintf(file + strlen(file),
+                "%s{\"type\":\"Replace\",\"pattern\":{\"String\":\"%c\"},\"content\":\"",
+                i ? "," : "", "ab"[i]);
+        size_t n = strlen(file);
+        memset(file + n, "bc"[i], LONG);
+        strcpy(file + n + LONG, "\"}");
+    }
+    strcat(file, "]},\"added_tokens\":[");
+    for (int i = 1; i <= N; i++)
+        sprintf(file + strlen(file),
+                "%s{\"id\":%d,\"content\":\"a%d\",\"normalized\":true}", i > 1 ? "," : "",
+                i, i);
+    strcat(file, "]}");
+    refused(file, KE_EFORMAT, "of the first 2 added tokens, at most 65");
 }
 
 static void a_text_that_grows_without_end_is_refused(void **state)
@@ -508,6 +539,7 @@ int main(void)
         cmocka_unit_test(nesting_ends_somewhere),
         cmocka_unit_test(a_pattern_that_runs_away_is_stopped),
         cmocka_unit_test(a_text_that_grows_without_end_is_refused),
+        cmocka_unit_test(added_tokens_that_grow_without_end_are_refused),
         cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
