@@ -201,13 +201,35 @@ done:
     return st;
 }
 
+/* Whether the line that ends at `end` is all that its record can have: nothing follows but
+ * blanks, or another record begins. */
+static bool line_is_record(const ke__walk *w, const char *end)
+{
+    ke__walk next = *w;
+    next.at = end ? (size_t)(end - w->text) : w->bytes;
+    return next.at == w->bytes || skip_mark(&next, '{') || next.at == w->bytes;
+}
+
 /* A record that can't be read, where each has a line of its own: the next line may be
  * sound. The place it began at is `from`. */
 static ke_status skip_record(ke_ctx *cx, ke__walk *w, ke_status st, size_t from,
                              size_t line, ke__record_fn *take, void *payload)
 {
     const char *end = memchr(w->text + from, '\n', w->bytes - from);
-    if (st != KE_EFORMAT || w->array || w->record.line != line)
+    if (st != KE_EFORMAT || w->array)
+        return st;
+    if (w->record.line != line && end && line_is_record(w, end)) {
+        /* It lacks its end, which shows in the next line: what is wrong with this one? */
+        ke__walk alone = *w;
+        json_t *value = NULL;
+        alone.at = from;
+        alone.line = line;
+        alone.bytes = (size_t)(end - w->text);
+        st = next_value(cx, &alone, &value);
+        json_decref(value);
+        w->record = alone.record;
+    }
+    if (st != KE_EFORMAT || w->record.line != line)
         return st;
     st = take(cx, NULL, &w->record, payload);
     w->at = end ? (size_t)(end - w->text) : w->bytes;
@@ -227,6 +249,7 @@ static ke_status records_json(ke_ctx *cx, const char *file, const char *text, si
         st = ke__walk_next(cx, &w, &record);
         if (st != KE_OK) {
             KE_TRY(skip_record(cx, &w, st, from, line, take, payload));
+            KE_TRY(ke__check_cancel(cx));
             continue;
         }
         if (!record)

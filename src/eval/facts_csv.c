@@ -173,6 +173,7 @@ static ke_status read_lines(table *t, struct csv_parser *p, const char *text, si
                      ? misquoted(t, used + 1)
                      : ke__record_fail(t->cx, &t->at, KE_ENOMEM, "out of memory");
             KE_TRY(begin_anew(t, p, st, &open, &at));
+            KE_TRY(ke__check_cancel(t->cx));
             continue;
         }
         open = t->ended == rows && (open || !blank(text + at, n));

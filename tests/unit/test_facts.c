@@ -351,6 +351,19 @@ static void checks_go_on_after_what_cannot_be_read(void **state)
          1,
          {1, 3, 4},
          false},
+        {"unfinished.jsonl",
+         "{\"subject\":\"a\",\"prompt\":\"a b\",\"target\":\"c\"\n"
+         "{\"subject\":\"a\",\"prompt\":\"a b\",\"target\":\"c\"}\n"
+         "{\"subject\":\"a\",\"prompt\":\"a b\",\"target\":[\n\n",
+         1,
+         {1, 3},
+         false},
+        {"of-two-lines.jsonl",
+         "{\"subject\":\"a\",\n\"prompt\":\"a b\",\"target\":}\n"
+         "{\"subject\":\"a\",\"prompt\":\"a b\",\"target\":\"c\"}\n",
+         0,
+         {2},
+         true},
         {"array.json",
          "[{\"subject\":\"a\",\"prompt\":\"a b\",\"target\":\"c\"},\n{x},\n{}]",
          1,
