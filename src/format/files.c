@@ -1,10 +1,10 @@
 #include "format/files.h"
 
+#include "base/json.h"
 #include "base/out.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,8 +158,8 @@ static ke_status open_shards(ke_ctx *cx, ke__files *f)
     char *path = NULL;
     size_t n = 0;
     if (!index) {
-        st = ke__fail(cx, KE_EFORMAT, file->map.path, "line %d, column %d: %s", error.line,
-                      error.column, error.text);
+        st = ke__fail(cx, ke__json_load_status(&error), file->map.path,
+                      "line %d, column %d: %s", error.line, error.column, error.text);
         goto done;
     }
     KE_TRY(list_shards(cx, &names, &n, index, file->map.path));
@@ -181,25 +181,26 @@ done:
     return st;
 }
 
-static ke_status open_safetensors(ke_ctx *cx, ke__files *f, const char *config)
+/* *found: whether there are weights beside config.json, which the parts of a GGUF file may
+ * have beside them too. */
+static ke_status open_safetensors(ke_ctx *cx, ke__files *f, const char *config, bool *found)
 {
     ke_status st = KE_OK;
     char *single = NULL, *index = NULL;
-    f->form = KE__FORM_SAFETENSORS;
     KE_TRY(ke__format(cx, &single, "%s/model.safetensors", f->folder));
     KE_TRY(ke__format(cx, &index, "%s/model.safetensors.index.json", f->folder));
+    *found = ke__file_exists(single) || ke__file_exists(index);
+    if (!*found)
+        goto done;
+    f->form = KE__FORM_SAFETENSORS;
     KE_TRY(add_file(cx, f, config));
     f->n_heads = 1;
     if (ke__file_exists(single)) {
         KE_TRY(add_file(cx, f, single));
-    } else if (ke__file_exists(index)) {
+    } else {
         KE_TRY(add_file(cx, f, index));
         f->n_heads = 2;
         KE_TRY(open_shards(cx, f));
-    } else {
-        st = ke__fail(cx, KE_ENOENT, f->folder,
-                      "config.json, but neither model.safetensors nor "
-                      "model.safetensors.index.json");
     }
 done:
     ke__free(cx, index);
@@ -237,14 +238,20 @@ static ke_status open_folder(ke_ctx *cx, ke__files *f)
     char *config = NULL, *split = NULL;
     size_t stem;
     unsigned part, n_parts;
+    bool has_config, found = false;
     KE_TRY(ke__format(cx, &config, "%s/config.json", f->folder));
-    if (ke__file_exists(config)) {
-        KE_TRY(open_safetensors(cx, f, config));
+    has_config = ke__file_exists(config);
+    if (has_config)
+        KE_TRY(open_safetensors(cx, f, config, &found));
+    if (found)
         goto done;
-    }
     KE_TRY(find_split(cx, f->folder, &split));
     if (split && ke__split_name(split, &stem, &part, &n_parts))
         KE_TRY(open_parts(cx, f, split, stem, n_parts));
+    else if (has_config)
+        st = ke__fail(cx, KE_ENOENT, f->folder,
+                      "config.json, but neither model.safetensors nor "
+                      "model.safetensors.index.json");
     else
         st = ke__fail(cx, KE_EFORMAT, f->folder,
                       "a folder without a model: config.json and model.safetensors, or the "

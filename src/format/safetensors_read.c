@@ -1,6 +1,8 @@
 /* The header is jansson's to parse; what it says is compared with the file here. */
 #include "format/safetensors.h"
 
+#include "base/json.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,8 +150,8 @@ static ke_status read_header(ke_ctx *cx, ke__safe_shard *s)
     s->header = json_loadb((const char *)s->data + LENGTH_BYTES, bytes,
                            JSON_REJECT_DUPLICATES, &error);
     if (!s->header)
-        return ke__fail(cx, KE_EFORMAT, s->path, "header, byte %d: %s", error.position,
-                        error.text);
+        return ke__fail(cx, ke__json_load_status(&error), s->path, "header, byte %d: %s",
+                        error.position, error.text);
     if (!json_is_object(s->header))
         return ke__fail(cx, KE_EFORMAT, s->path, "the header is no object of tensors");
     return check_metadata(cx, s, json_object_get(s->header, "__metadata__"));
@@ -218,6 +220,10 @@ static ke_status check_index(ke_ctx *cx, const ke__safetensors *s, const ke__fil
     json_t *index = json_loadb((const char *)map->data, map->bytes, 0, NULL), *value;
     json_t *weights = json_object_get(index, "weight_map");
     const char *name;
+    if (!index) { /* it was read before */
+        st = ke__fail(cx, KE_ENOMEM, map->path, "out of memory");
+        goto done;
+    }
     json_object_foreach(weights, name, value)
     {
         const char *shard = json_string_value(value);

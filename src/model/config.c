@@ -2,6 +2,8 @@
  * decides how it computes. */
 #include "model/folder.h"
 
+#include "base/json.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -230,7 +232,7 @@ static ke_status read_sizes(reader *r)
     if (s[KE__SIZE_HEADS] % s[KE__SIZE_KV_HEADS] != 0)
         return not_a_multiple(r, KE__SIZE_HEADS, KE__SIZE_KV_HEADS);
     uint64_t dim = r->family->head_dim;
-    if (!member(r->root, "head_dim") && dim == 0) {
+    if (dim == 0 && (gpt2 || !member(r->root, "head_dim"))) {
         if (s[KE__SIZE_HIDDEN] % s[KE__SIZE_HEADS] != 0)
             return not_a_multiple(r, KE__SIZE_HIDDEN, KE__SIZE_HEADS);
         dim = s[KE__SIZE_HIDDEN] / s[KE__SIZE_HEADS];
@@ -477,9 +479,10 @@ ke_status ke__config_parse(ke_ctx *cx, ke__config *out, const char *path, const 
     *out = (ke__config){0};
     r.root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(r.root)) {
-        st = r.root ? ke__fail(cx, KE_EFORMAT, path, "expected one JSON object")
-                    : ke__fail(cx, KE_EFORMAT, path, "line %d, column %d: %s", error.line,
-                               error.column, error.text);
+        st = r.root
+                 ? ke__fail(cx, KE_EFORMAT, path, "expected one JSON object")
+                 : ke__fail(cx, ke__json_load_status(&error), path,
+                            "line %d, column %d: %s", error.line, error.column, error.text);
         goto done;
     }
     KE_TRY(pick_family(&r));

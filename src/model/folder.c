@@ -1,6 +1,8 @@
 /* The tensors of a safetensors model under their GGUF names. */
 #include "model/folder.h"
 
+#include "base/json.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -307,9 +309,14 @@ static ke_status read_keys(builder *b)
     ke_status st = KE_OK;
     const char *text = ke__safetensors_metadata(&b->f->safe, "knowedit.edits");
     const ke__map *config = &b->files->items[0].map;
-    json_t *list = text ? json_loads(text, 0, NULL) : NULL;
+    json_error_t error;
+    json_t *list = text ? json_loads(text, 0, &error) : NULL;
     size_t n = json_array_size(list);
     const char **items = NULL;
+    if (text && !list && ke__json_load_status(&error) == KE_ENOMEM) {
+        st = ke__fail(b->cx, KE_ENOMEM, config->path, "out of memory");
+        goto done;
+    }
     KE_TRY(ke__alloc(b->cx, &items, n, sizeof *items));
     for (size_t i = 0; i < n; i++) {
         items[i] = json_string_value(json_array_get(list, i));

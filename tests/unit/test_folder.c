@@ -10,12 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include <jansson.h>
-#include <sys/stat.h>
 
 #include "support/folders.h"
 #include "support/oom.h"
@@ -243,6 +243,23 @@ static void parts_are_the_whole(void **state)
     ke_ctx_free(cx);
 }
 
+/* Those who publish GGUF files put the config.json of what they were made from beside. */
+static void a_config_beside_parts_changes_nothing(void **state)
+{
+    ke_ctx *cx = ke_ctx_new(NULL);
+    const char *whole = scratch_path(state, "whole.gguf"),
+               *folder = scratch_path(state, "s");
+    char path[512];
+    tiny(cx, whole);
+    folder_split(cx, whole, folder, 0);
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    scratch_write(path, "{}", 2);
+    ke_model *m = opened(cx, folder);
+    assert_string_equal("GGUF in 3 parts", m->info.container);
+    ke_model_close(cx, m);
+    ke_ctx_free(cx);
+}
+
 static void parts_come_back(void **state)
 {
     static const char *const outputs[] = {"edited.gguf", "edited"};
@@ -434,6 +451,29 @@ static const struct {
     {"gpt2", "layer_norm_epsilon", "2", "layer_norm_epsilon is 2, a number from 0 to 1 "},
 };
 
+/* GPT-2 knows no head_dim; what stands under that name is somebody else's. */
+static void gpt2_has_no_head_dim(void **state)
+{
+    ke_ctx *cx = ke_ctx_new(NULL);
+    const char *folder = copied(state, "gpt2");
+    set_config(folder, "head_dim", "64");
+    ke_model_close(cx, opened(cx, folder));
+    ke_ctx_free(cx);
+}
+
+/* Nobody writes into it, so reading would wait for ever. */
+static void refuses_a_pipe(void **state)
+{
+    ke_ctx *cx = ke_ctx_new(NULL);
+    const char *folder = copied(state, "llama");
+    char path[512];
+    snprintf(path, sizeof path, "%s/special_tokens_map.json", folder);
+    unlink(path);
+    assert_int_equal(0, mkfifo(path, 0600));
+    refused(cx, folder, KE_EIO, "not a regular file");
+    ke_ctx_free(cx);
+}
+
 static void refuses_absurd_numbers(void **state)
 {
     ke_ctx *cx = ke_ctx_new(NULL);
@@ -591,6 +631,9 @@ int main(void)
         WITH_FOLDER(parts_come_back),
         WITH_FOLDER(refuses_bad_parts),
         WITH_FOLDER(refuses_contradictions),
+        WITH_FOLDER(refuses_a_pipe),
+        WITH_FOLDER(a_config_beside_parts_changes_nothing),
+        WITH_FOLDER(gpt2_has_no_head_dim),
         WITH_FOLDER(refuses_absurd_numbers),
         WITH_FOLDER(refuses_bad_shards),
         WITH_FOLDER(folders_appear_whole),
