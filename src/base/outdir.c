@@ -113,7 +113,8 @@ ke_status ke__outdir_open(ke_ctx *cx, ke__outdir *out, const char *path, bool fo
     KE_TRY(check_target(cx, out));
     KE_TRY(ke__out_folder_of(cx, &around, out->path));
     const char *slash = strrchr(out->path, '/');
-    drop_stale(around, slash ? slash + 1 : out->path);
+    if (!cx->opts.dry_run)
+        drop_stale(around, slash ? slash + 1 : out->path);
     KE_TRY(ke__out_hidden(cx, &out->temp, around, out->path));
     if (mkdir(out->temp, 0777) != 0) {
         st = ke__fail(cx, KE_EIO, out->path, "cannot write to the folder %s: %s", around,

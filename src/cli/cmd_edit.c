@@ -4,6 +4,8 @@
 #include "cli/subjects.h"
 #include "knowedit/study.h"
 
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct edit_options {
@@ -102,9 +104,22 @@ static void facts_release(ke__cli *c, edit_facts *f)
 /* Without -o and --patch, the patch goes to the working folder, named after the model. */
 static ke_status default_patch(ke__cli *c, const char *model, char **out)
 {
-    const char *name = strrchr(model, '/') ? strrchr(model, '/') + 1 : model;
-    const char *end = strrchr(name, '.');
-    size_t bytes = end != NULL && end > name ? (size_t)(end - name) : strlen(name);
+    static const char extension[] = ".gguf";
+    const size_t n = sizeof extension - 1;
+    char whole[PATH_MAX];
+    size_t end = strlen(model), from;
+    while (end > 1 && model[end - 1] == '/')
+        end--;
+    for (from = end; from > 0 && model[from - 1] != '/'; from--)
+        ;
+    const char *name = model + from;
+    size_t bytes = end - from;
+    if (strspn(name, "./") >= bytes && realpath(model, whole) != NULL) {
+        name = strrchr(whole, '/') + 1; /* what "." and ".." are called */
+        bytes = strlen(name);
+    }
+    if (bytes > n && memcmp(name + bytes - n, extension, n) == 0)
+        bytes -= n;
     return ke__format(c->cx, out, "%.*s-edited.kepatch", (int)bytes, name);
 }
 

@@ -94,6 +94,7 @@ static void tell_error(ke__cli *c, ke_status st)
         const char *part, *hint;
     } hints[] = {{KE_EEXIST, "the output exists already", "--force replaces it"},
                  {KE_ENOTSUP, "chat template", "--template names a family"},
+                 {KE_EINVAL, ": no subject is given", "--subjects FILE lists names"},
                  {KE_EINVAL, "no subject is given", "--subject gives it"}};
     const char *message = c->cx ? ke_ctx_message(c->cx) : ke_status_text(st);
     char text[1024];

@@ -235,6 +235,12 @@ static ke_status say_outputs(ke_ctx *cx, const ke__run *run)
                            : KE_OK;
 }
 
+/* Less is no second that anyone waits for. */
+static double at_least_one(double seconds)
+{
+    return seconds < 1 ? 1 : seconds;
+}
+
 static ke_status make_plan(ke_ctx *cx, ke__run *run)
 {
     ke_status st = KE_OK;
@@ -251,7 +257,7 @@ static ke_status make_plan(ke_ctx *cx, ke__run *run)
     bytes_text(have, limit);
     if (run->n_rungs > 1)
         snprintf(more, sizeof more, ", up to %.0f s if all %zu attempts are needed",
-                 run->report->planned_seconds, run->n_rungs);
+                 at_least_one(run->report->planned_seconds), run->n_rungs);
     KE_TRY(ke__run_say(cx, run, "%s", plan->text));
     KE_TRY(say_outputs(cx, run));
     KE_TRY(warn_of_blanks(cx, run));
@@ -259,7 +265,7 @@ static ke_status make_plan(ke_ctx *cx, ke__run *run)
                        "type of edited tensors: %s; memory: %s%s%s beside the mapped file; "
                        "time: about %.0f s%s%s",
                        run->type_name, need, limit ? " of " : "", limit ? have : "",
-                       plan->seconds < 1 ? 1 : plan->seconds,
+                       at_least_one(plan->seconds),
                        plan->stats_tokens ? ", key statistics included" : "", more));
     if (limit && plan->peak_bytes > limit)
         st = ke__fail(cx, KE_ELIMIT, "mem-limit",
