@@ -124,11 +124,16 @@ def compare_edited(folder, edited):
           "equal" if theirs == ours["tokens"] else "DIFFERENT")
 
 
-with tempfile.TemporaryDirectory() as work:
-    path, oracle = os.path.realpath(sys.argv[1]), json.load(open(sys.argv[2]))
-    whole, shards = f"{work}/whole", f"{work}/shards"
-    make(path, whole, shards)
-    print("shards and one file:", len(run("diff", whole, shards)["tensors"]), "tensors differ")
-    compare_ids(whole, [item["text"] for item in oracle["tokens"]])
-    compare_logits(shards, oracle["forward"][:6])
-    compare_edited(shards, f"{work}/edited")
+def main():
+    with tempfile.TemporaryDirectory() as work:
+        path, oracle = os.path.realpath(sys.argv[1]), json.load(open(sys.argv[2]))
+        whole, shards = f"{work}/whole", f"{work}/shards"
+        make(path, whole, shards)
+        print("shards and one file:", len(run("diff", whole, shards)["tensors"]), "tensors differ")
+        compare_ids(whole, [item["text"] for item in oracle["tokens"]])
+        compare_logits(shards, oracle["forward"][:6])
+        compare_edited(shards, f"{work}/edited")
+
+
+if __name__ == "__main__":
+    main()
