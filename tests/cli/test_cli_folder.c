@@ -252,6 +252,25 @@ static void nothing_goes_into_the_input(void **state)
     }
 }
 
+/* The patch that nobody named: after the file without .gguf, or the folder whole. */
+static void a_patch_is_called_after_its_model(void **state)
+{
+    static const struct {
+        const char *model, *patch;
+    } cases[] = {{"whole.gguf", "the patch whole-edited.kepatch"},
+                 {"a-0.5b", "the patch a-0.5b-edited.kepatch"},
+                 {"a-0.5b/", "the patch a-0.5b-edited.kepatch"},
+                 {"a-0.5b/.", "the patch a-0.5b-edited.kepatch"}};
+    folder_copy("llama", scratch_path(state, "a-0.5b"));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        program p = program_run(
+            NULL, ARGS("edit", "-m", scratch_path(state, cases[i].model), "--plan", FACT));
+        if (p.code != 0 || !strstr(p.err, cases[i].patch))
+            fail_msg("%s: exit %d: %s", cases[i].model, p.code, p.err);
+        program_free(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +281,7 @@ int main(void)
         cmocka_unit_test(an_edit_goes_there_and_back),
         cmocka_unit_test(a_file_of_a_folder_points_to_it),
         cmocka_unit_test(nothing_goes_into_the_input),
+        cmocka_unit_test(a_patch_is_called_after_its_model),
     };
     return cmocka_run_group_tests(tests, make_models, scratch_remove);
 }

@@ -449,6 +449,7 @@ static void a_subject_may_be_left_out(void **state)
     assert_string_equal("", p.out);
     assert_non_null(strstr(p.err, "perhaps \"Ab\""));
     assert_ptr_equal(strchr(p.err, '\n'), p.err + strlen(p.err) - 1);
+    assert_non_null(strstr(p.err, "; --subject gives it"));
     program_free(&p);
 
     static const char csv[] = "prompt,target\nthe ab in,on\n";
@@ -457,6 +458,10 @@ static void a_subject_may_be_left_out(void **state)
     p = program_run(NULL, ARGS("check", facts));
     assert_int_equal(1, p.code);
     assert_non_null(strstr(p.out, "facts.csv:2: record 1: field \"subject\": no subject"));
+    program_free(&p);
+    p = program_run(NULL, ARGS("edit", "-m", m, "--patch", patch, "--facts", facts));
+    assert_int_equal(2, p.code);
+    assert_non_null(strstr(p.err, "; --subjects FILE lists names"));
     program_free(&p);
     p = program_run(NULL, ARGS("check", facts, "--subjects", names));
     assert_int_equal(0, p.code);
