@@ -108,7 +108,7 @@ static ke_status next_value(ke_ctx *cx, ke__walk *w, json_t **out)
     *out = json_loadb(w->text + w->at, w->bytes - w->at,
                       JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK, &error);
     if (!*out) {
-        if (json_error_code(&error) == json_error_out_of_memory)
+        if (ke__json_load_status(&error) == KE_ENOMEM)
             return ke__record_fail(cx, &w->record, KE_ENOMEM, "out of memory");
         if (error.line > 0)
             w->record.line += (size_t)error.line - 1;
