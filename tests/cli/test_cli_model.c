@@ -397,6 +397,7 @@ static void a_plan_is_no_edit(void **state)
                                        scratch_path(state, "x.gguf"), "--plan", FACT));
     assert_int_equal(0, p.code);
     assert_non_null(strstr(p.err, "layer"));
+    assert_null(strstr(p.err, " 0 s")); /* nothing takes no time */
     assert_int_equal(before, scratch_count(state));
     program_free(&p);
 }

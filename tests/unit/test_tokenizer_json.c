@@ -401,6 +401,18 @@ static void what_contradicts_itself_is_named(void **state)
             KE_EFORMAT, "single[0] puts in \"<s>\", expected a token of the file");
 }
 
+/* It is looked for at every place of every token. */
+static void a_long_pattern_of_a_decoder_is_refused(void **state)
+{
+    enum { LONG = 257 };
+    char file[1000] = WITH("\"decoder\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"");
+    (void)state;
+    size_t n = strlen(file) - 1; /* without WITH's brace */
+    memset(file + n, 'a', LONG);
+    strcpy(file + n + LONG, "\"},\"content\":\"\"}}");
+    refused(file, KE_ENOTSUP, "of up to 256 bytes by a shorter one");
+}
+
 static void nesting_ends_somewhere(void **state)
 {
     (void)state;
@@ -536,6 +548,7 @@ int main(void)
                                         scratch_make, scratch_remove),
         cmocka_unit_test(what_is_not_known_is_named_with_what_is),
         cmocka_unit_test(what_contradicts_itself_is_named),
+        cmocka_unit_test(a_long_pattern_of_a_decoder_is_refused),
         cmocka_unit_test(nesting_ends_somewhere),
         cmocka_unit_test(a_pattern_that_runs_away_is_stopped),
         cmocka_unit_test(a_text_that_grows_without_end_is_refused),
